@@ -1,0 +1,43 @@
+# The template's own targets; the first that is called sets up .venv. This machine needs Python 3.11 or newer, make and git;
+# the image tests need Docker too.
+
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/installed ## Install the locked tools into .venv, each checked against its hash
+
+.venv/installed: poetry.lock scripts/requirements.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed: say which, as in make setup PYTHON=python3.13." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	    || { echo "Python's venv module is incomplete here: apt-get install python3-venv, then try again." >&2; exit 1; }
+	@echo "Setting up .venv, once" >&2
+	@$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) scripts/requirements.py > .venv/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/requirements.txt
+	@touch $@
+
+.PHONY: new
+new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port=9000" or ANSWERS=file.yml to answer in advance
+	@$(BIN)/python -W ignore scripts/new.py --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
+
+.PHONY: test
+test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## Run every check of .pre-commit-config.yaml on every file
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+.PHONY: locks
+locks: setup ## Renew and prove the poetry.lock files that the template ships
+	@$(BIN)/python -W ignore scripts/locks.py
+
+# DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
+export GIVEN_ANSWERS := $(value DATA)
