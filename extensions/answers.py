@@ -1,0 +1,232 @@
+"""Rules for the answers: what Jinja cannot say well, as pure functions.
+
+Each `*_error` function takes an answer as it was given and returns one sentence that states the broken
+rule, or an empty string. `copier.yml` uses them twice: as validators of the prompts, and, all at once and before
+anything else, on answers that came with `--data` or `--data-file` (see `refuse_bad_answers`).
+"""
+
+import difflib
+import json
+import keyword
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment
+from jinja2.exceptions import UndefinedError
+from jinja2.ext import Extension
+
+APP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+APP_NAME_MAX_LENGTH = 64
+PORTS = range(1024, 65536)
+IDS = range(1, 2**31)
+OLDEST_POETRY = (2, 3)  # earlier ones refuse the shipped lock: it has [dependency-groups]
+
+# Modules that Python gained or lost after 3.11, so that every Python refuses the same names.
+# fmt: off
+CHANGED_STDLIB = frozenset({
+    "aifc", "annotationlib", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "compression", "crypt",
+    "distutils", "imghdr", "imp", "lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes",
+    "profiling", "smtpd", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
+})
+# fmt: on
+# Names that a base image or the image builder has taken.
+IMAGE_NAMES = {"python", "scratch"}
+# Distributions and import packages that the shipped locks install; `make locks` writes the file.
+DEPENDENCIES = frozenset(json.loads(Path(__file__).with_name("reserved_names.json").read_text(encoding="utf-8")))
+
+
+def normalize_name(name: str) -> str:
+    """Return a distribution name in its normalized form.
+
+    Args:
+        name: Any distribution name, such as `My.App`.
+
+    Returns:
+        The name in lower case, each run of `-`, `_` and `.` replaced by one `-`.
+
+    Source: PEP 503, https://peps.python.org/pep-0503/#normalized-names
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def package_name(app_name: str) -> str:
+    """Return the import package of a normalized distribution name, such as `my_service` of `my-service`."""
+    return app_name.replace("-", "_")
+
+
+def app_name_error(app_name: object) -> str:
+    """Say what is wrong with the name of the service.
+
+    Args:
+        app_name: The answer.
+
+    Returns:
+        One sentence, or an empty string. A valid name is a PEP 508 name in lower case with single hyphens, and its
+        package name is an identifier, no keyword and no module that the project or Python already has.
+
+    Source: PEP 508, https://peps.python.org/pep-0508/#names
+    """
+    name = str(app_name)
+    if not APP_NAME.fullmatch(name):
+        suggestion = normalize_name("-".join(re.findall(r"[A-Za-z0-9]+", name)))
+        hint = f": try {suggestion!r}" if APP_NAME.fullmatch(suggestion) else ""
+        return (
+            "app_name must start with a lower-case letter and hold only lower-case letters, digits and single "
+            f"hyphens, not {name!r}{hint}."
+        )
+    if len(name) > APP_NAME_MAX_LENGTH:
+        return f"app_name must have at most {APP_NAME_MAX_LENGTH} characters, not {len(name)}."
+    package = package_name(name)
+    if keyword.iskeyword(package):
+        return f"app_name must not be {name!r}, a keyword of Python."
+    if package in sys.stdlib_module_names or package in CHANGED_STDLIB:
+        return f"app_name must not be {name!r}: its package would hide a module of Python's standard library."
+    if package in {"conftest", "test", "tests"} or package.startswith("test_"):
+        return f"app_name must not be {name!r}: its package would be taken for a test."
+    if package in DEPENDENCIES:
+        return f"app_name must not be {name!r}: the project installs a package of that name."
+    if name in IMAGE_NAMES:
+        return f"app_name must not be {name!r}: Docker images of that name mean something else."
+    return ""
+
+
+def app_description_error(app_description: object) -> str:
+    """Say what is wrong with the description: any text goes, but for control characters other than tab and newline."""
+    bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f]", str(app_description))
+    return f"app_description must not hold the control character {bad[0]!r}." if bad else ""
+
+
+def author_name_error(author_name: object) -> str:
+    """Say what is wrong with the author's name, which may be empty.
+
+    Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers (a name that an e-mail header can
+    hold, without a comma)
+    """
+    bad = re.search(r'[,<>"@\x00-\x1f\x7f]', str(author_name))
+    return f"author_name must be a name as e-mail headers take it, without {bad[0]!r}." if bad else ""
+
+
+def author_email_error(author_email: object) -> str:
+    """Say what is wrong with the author's e-mail address, which may be empty.
+
+    Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers
+    """
+    email = str(author_email)
+    if not email or re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)*", email):
+        return ""
+    return f"author_email must be an address such as ada@example.com, or empty, not {email!r}."
+
+
+def poetry_version_error(poetry_version: object) -> str:
+    """Say what is wrong with the version of Poetry: three numbers, the first of them 2, from `OLDEST_POETRY` on."""
+    version = str(poetry_version)
+    match = re.fullmatch(r"(2)\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})", version)
+    if match and (int(match[1]), int(match[2])) >= OLDEST_POETRY:
+        return ""
+    oldest = ".".join(map(str, OLDEST_POETRY))
+    return f"poetry_version must be a full version 2.x.y, at least {oldest}.0, such as 2.5.1, not {version!r}."
+
+
+def _is_in(answer: object, numbers: range) -> bool:
+    """Return whether an answer writes a whole number, and one of those."""
+    written = re.fullmatch(r"-?[0-9]{1,20}", str(answer))
+    return written is not None and int(written[0]) in numbers
+
+
+def port_error(port: object) -> str:
+    """Say what is wrong with the port: a whole number that needs no privilege, 1024 to 65535."""
+    if _is_in(port, PORTS):
+        return ""
+    return f"port must be a whole number from {PORTS[0]} to {PORTS[-1]}, not {port!r}."
+
+
+def _id_error(question: str, answer: object) -> str:
+    """Say what is wrong with a numeric user or group ID."""
+    if _is_in(answer, IDS):
+        return ""
+    if _is_in(answer, range(1)):
+        return f"{question} must not be 0: the service would run as root, and an exploit in it would too."
+    return f"{question} must be a whole number from {IDS[0]} to {IDS[-1]}, not {answer!r}."
+
+
+def user_uid_error(user_uid: object) -> str:
+    """Say what is wrong with the user ID: 1 to 2147483647, as Linux can hand out, root excluded."""
+    return _id_error("user_uid", user_uid)
+
+
+def user_gid_error(user_gid: object) -> str:
+    """Say what is wrong with the group ID: 1 to 2147483647, as Linux can hand out, root's excluded."""
+    return _id_error("user_gid", user_gid)
+
+
+def choice_error(question: str, answer: object, choices: Sequence[str]) -> str:
+    """Say that an answer is none of the choices, and which there are.
+
+    Args:
+        question: The name of the question.
+        answer: The answer.
+        choices: What may be answered.
+
+    Returns:
+        One sentence, or an empty string.
+    """
+    if str(answer) in choices:
+        return ""
+    near = difflib.get_close_matches(str(answer), choices, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{question} must be one of {', '.join(choices)}, not {str(answer)!r}{hint}."
+
+
+RULES: dict[str, Callable[[object], str]] = {
+    "app_name": app_name_error,
+    "app_description": app_description_error,
+    "author_name": author_name_error,
+    "author_email": author_email_error,
+    "poetry_version": poetry_version_error,
+    "port": port_error,
+    "user_uid": user_uid_error,
+    "user_gid": user_gid_error,
+}
+
+
+def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequence[str]]) -> str:
+    """Refuse answers that were given instead of asked for.
+
+    Copier ends with a traceback when such an answer breaks a rule. An undefined value is the one error of a template
+    that it reports as a plain message, so that is what a broken rule is raised as.
+
+    Args:
+        answers: Answers by question; names that are no question are left to Copier.
+        choices: The choices by question, for the questions that have them.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: An answer breaks a rule; the message is one sentence.
+    """
+    for question, answer in answers.items():
+        if question not in RULES and question not in choices:
+            continue
+        if not isinstance(answer, str | int | float):
+            error = f"{question} must be one value, not {answer!r}."
+        elif question in choices:
+            error = choice_error(question, answer, choices[question])
+        else:
+            error = RULES[question](answer)
+        if error:
+            raise UndefinedError(error)
+    return ""
+
+
+class AnswersExtension(Extension):
+    """Makes the rules available as Jinja filters."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Register the filters in Copier's environment."""
+        super().__init__(environment)
+        environment.filters |= {rule.__name__: rule for rule in RULES.values()}
+        environment.filters["package_name"] = package_name
+        environment.filters["refuse_bad_answers"] = refuse_bad_answers

@@ -1,0 +1,62 @@
+"""Quoting: how an answer is written in the languages of the generated files, as pure functions."""
+
+import json
+
+from jinja2 import Environment
+from jinja2.ext import Extension
+
+
+def toml_string(text: str) -> str:
+    """Return a text as a basic string of TOML, quotes included.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text as JSON writes it, with characters beyond ASCII as they are: TOML knows all of JSON's escapes but
+        surrogate pairs, and asks for one more, U+007F.
+
+    Source: TOML 1.0.0, https://toml.io/en/v1.0.0#string
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_author(name: str, email: str) -> str:
+    """Return an author as an inline table of TOML.
+
+    Args:
+        name: The author's name, or an empty string.
+        email: The author's e-mail address, or an empty string.
+
+    Returns:
+        A table with what is given, or an empty string where nothing is.
+
+    Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers
+    """
+    fields = {"name": name, "email": email}
+    given = ", ".join(f"{key} = {toml_string(value)}" for key, value in fields.items() if value)
+    return f"{{ {given} }}" if given else ""
+
+
+def dockerfile_string(text: str) -> str:
+    """Return a text as a double-quoted word of a Dockerfile, quotes included.
+
+    Args:
+        text: Any text. A Dockerfile has no escape for a line break, so each becomes a space.
+
+    Returns:
+        The text with what a Dockerfile would expand or end the word at escaped.
+
+    Source: https://docs.docker.com/reference/dockerfile/#environment-replacement
+    """
+    escaped = "".join(f"\\{char}" if char in '\\"$' else char for char in text)
+    return '"' + escaped.replace("\n", " ") + '"'
+
+
+class QuotingExtension(Extension):
+    """Makes the functions available as Jinja filters."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Register the filters in Copier's environment."""
+        super().__init__(environment)
+        environment.filters |= {rule.__name__: rule for rule in (toml_string, toml_author, dockerfile_string)}
