@@ -1,0 +1,109 @@
+"""Make a project from this checkout as it stands: what `make new` runs.
+
+Copier takes an answer to a question that does not exist without a word, and mixes a project into whatever a folder
+holds already; here both are refused.
+"""
+
+import argparse
+import difflib
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from copier._cli import CopierApp
+
+ROOT = Path(__file__).parent.parent
+
+
+def questions() -> list[str]:
+    """Return the names of the questions that are asked, in their order."""
+    copier_yml = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return [
+        name for name, question in copier_yml.items() if not name.startswith("_") and question.get("when") is not False
+    ]
+
+
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Refuse answers to questions that do not exist.
+
+    Args:
+        names: The names that answers were given for; Copier's own begin with an underscore.
+
+    Raises:
+        SystemExit: A name is no question; the message says which names there are.
+    """
+    known = questions()
+    for name in names:
+        if name not in known and not name.startswith("_"):
+            near = difflib.get_close_matches(name, known, n=1) or [", ".join(known)]
+            raise SystemExit(f"{name!r} is no question of this template; did you mean {near[0]}?")
+
+
+def arguments(destination: str, data: str, answers: str) -> list[str]:
+    """Return the arguments for Copier.
+
+    Args:
+        destination: The folder to make.
+        data: Answers as a shell writes them, `name=value name='other value'`; may be empty.
+        answers: A YAML file of answers; may be empty.
+
+    Returns:
+        Arguments of `copier copy`. Where any answer is given, the questions left open take their defaults; otherwise
+        Copier asks.
+
+    Raises:
+        SystemExit: There is no destination, it holds files already, or the answers cannot be used.
+    """
+    if not destination:
+        raise SystemExit("Say where the project goes: make new DEST=../my-service.")
+    folder = Path(destination).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(entry.name != ".git" for entry in folder.iterdir())):
+        raise SystemExit(f"{folder} is there already: choose a folder that is new or empty.")
+    given = ["--trust", "--vcs-ref=HEAD"]
+    if data or answers:
+        given.append("--defaults")
+    if answers:
+        try:
+            from_file = yaml.safe_load(Path(answers).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SystemExit(f"{answers} is no YAML file that can be read: {' '.join(str(error).split())}.") from error
+        if not isinstance(from_file, dict):
+            raise SystemExit(f"{answers} must hold answers, one 'question: answer' a line.")
+        refuse_unknown([str(name) for name in from_file])
+        given.append(f"--data-file={answers}")
+    try:
+        pairs = shlex.split(data)
+    except ValueError as error:
+        raise SystemExit(f"DATA has a quote or a backslash without its partner: {data}") from error
+    for pair in pairs:
+        if "=" not in pair:
+            raise SystemExit(f"DATA must be written question=answer, with quotes around spaces, not {pair!r}.")
+        given.append(f"--data={pair}")
+    refuse_unknown([pair.partition("=")[0] for pair in pairs])
+    return [*given, str(ROOT), str(folder)]
+
+
+def warn_of_uncommitted_changes() -> None:
+    """Say so where the project will hold changes that no commit has: an update could not find them again."""
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if status.stdout:
+        print(
+            "The template has uncommitted changes: `copier update` will not find this version again.", file=sys.stderr
+        )
+
+
+def main() -> None:
+    """Read the command line, then run Copier."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("destination", "data", "answers"):
+        parser.add_argument(f"--{name}", default="")
+    given = arguments(**vars(parser.parse_args()))
+    warn_of_uncommitted_changes()
+    CopierApp.run(["copier", "copy", *given])
+
+
+if __name__ == "__main__":
+    main()
