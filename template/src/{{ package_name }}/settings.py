@@ -1,0 +1,20 @@
+"""The settings, read from the environment in this one place."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment may say: each field is the variable of its name in upper case.
+
+    An empty variable counts as unset. A bad value is a `pydantic.ValidationError` that names it.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = "text"
