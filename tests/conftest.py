@@ -1,0 +1,158 @@
+"""Fixtures: projects rendered once for each set of answers, and ways to run commands in them."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import yaml
+from pytest_copie.plugin import Copie
+
+ROOT = Path(__file__).parent.parent
+COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+QUESTIONS = {
+    name: question
+    for name, question in COPIER_YML.items()
+    if not name.startswith("_") and question.get("when") is not False
+}
+CHOICES: dict[str, list[str]] = COPIER_YML["choices"]["default"]
+
+
+class Render(Protocol):
+    """Renders a project, or returns the one that was rendered for the same answers: tests must not change it."""
+
+    def __call__(self, **answers: str | int) -> Path:
+        """Return the folder of the project."""
+
+
+def check_answers(answers: Mapping[str, str | int]) -> None:
+    """Refuse answers to questions that do not exist, which Copier and pytest-copie take without a word.
+
+    Raises:
+        KeyError: A name is no question of `copier.yml`.
+    """
+    if unknown := sorted(set(answers) - set(QUESTIONS)):
+        raise KeyError(f"not questions of copier.yml: {', '.join(unknown)}")
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, for at most ten minutes.
+
+    Args:
+        command: The program and its arguments.
+        cwd: The folder to run it in.
+        env: Variables to add to the environment.
+
+    Returns:
+        The finished process; standard error is part of its output, and its exit code is not checked.
+    """
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def check_run(*command: str | Path, cwd: Path, **env: str) -> str:
+    """Run a command that must succeed, as `run` does, and return its output."""
+    result = run(*command, cwd=cwd, **env)
+    assert result.returncode == 0, f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}"
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def render(copie_session: Copie) -> Render:
+    """Return a function that renders the checkout as it stands with the given answers."""
+    projects: dict[str, Path] = {}
+
+    def render_once(**answers: str | int) -> Path:
+        check_answers(answers)
+        key = repr(sorted(answers.items()))
+        if key not in projects:
+            result = copie_session.copy(extra_answers=answers)
+            assert result.exception is None, result.exception
+            assert result.project_dir is not None
+            projects[key] = result.project_dir
+        return projects[key]
+
+    return render_once
+
+
+@pytest.fixture
+def project(render: Render, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that gives the test a rendered project of its own, which it may change."""
+
+    def copy(**answers: str | int) -> Path:
+        destination = tmp_path / "project"
+        shutil.copytree(render(**answers), destination, symlinks=True)
+        return destination
+
+    return copy
+
+
+@pytest.fixture
+def template_clone(tmp_path: Path) -> Path:
+    """Return a repository of its own that holds the checkout as it stands, committed."""
+    clone = tmp_path / "template"
+    listed = check_run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", cwd=ROOT)
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).exists():
+            (clone / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, clone / file)
+    commit(clone, "the template")
+    return clone
+
+
+def commit(folder: Path, message: str, tag: str = "") -> None:
+    """Commit everything in a folder, which becomes a repository if it is none, and tag it where a tag is given."""
+    check_run("git", "init", "--quiet", "--initial-branch=main", cwd=folder)
+    check_run("git", "add", "--all", cwd=folder)
+    check_run("git", "commit", "--quiet", "--allow-empty", f"--message={message}", cwd=folder)
+    if tag:
+        check_run("git", "tag", tag, cwd=folder)
+
+
+def docker_runs() -> bool:
+    """Return whether a Docker engine answers."""
+    return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the Docker tests where no engine answers, unless REQUIRE_DOCKER says that one must."""
+    marked = [item for item in items if item.get_closest_marker("docker")]
+    if marked and not os.environ.get("REQUIRE_DOCKER") and not docker_runs():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no Docker engine answers; REQUIRE_DOCKER=1 makes this a failure"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests apart from the caller's settings, and Poetry from environments of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            "PORT",
+            "COMPOSE",
+            "LOG_LEVEL",
+            "LOG_FORMAT",
+            "MAKEFLAGS",
+            "MFLAGS",
+            "MAKELEVEL",
+            "GIVEN_ANSWERS",
+            "POETRY_PLUGINS",
+        ):
+            patch.delenv(name, raising=False)
+        patch.setenv("POETRY_VIRTUALENVS_CREATE", "false")
+        patch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path_factory.mktemp("git") / "config"))
+        for role in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{role}_NAME", "Test")
+            patch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
+        yield

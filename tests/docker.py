@@ -1,0 +1,144 @@
+"""Ways to build images and to talk to containers, for the tests that need Docker."""
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT, check_run, run
+
+# How a careful operator runs a container.
+HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+# What the stand-ins for the base images need where Poetry resolves; asleep with the official ones.
+PLUGINS = "poetry-plugin-pypi-mirror"
+
+
+def free_port() -> int:
+    """Return a port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer of a service: its status and its text."""
+
+    status: int
+    text: str
+
+    def json(self) -> Any:
+        """Return the answer's JSON."""
+        return json.loads(self.text)
+
+
+def get(port: int, path: str = "/", seconds: float = 30) -> Response:
+    """Ask a service on loopback, again and again until it answers.
+
+    Args:
+        port: The port on 127.0.0.1.
+        path: The path to ask for.
+        seconds: How long to try, in seconds.
+
+    Returns:
+        The first answer, whatever its status.
+
+    Raises:
+        TimeoutError: No answer came in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return Response(answer.status, answer.read().decode())
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise TimeoutError(f"no answer from port {port} within {seconds} s")
+
+
+def seconds_until(text: str, port: int, path: str = "/", seconds: float = 10) -> float:
+    """Return how many seconds it takes until a service's answer holds a text, at most `seconds`."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        if text in get(port, path).text:
+            break
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def inspect(kind: str, name: str) -> Any:
+    """Return what Docker knows of an image or a container."""
+    return json.loads(check_run("docker", kind, "inspect", name, cwd=ROOT))[0]
+
+
+def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Build an image of a project, with BuildKit's plain progress as output; a failure is left to the caller."""
+    return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)
+
+
+@dataclass
+class Container:
+    """A running container and the port that it is published on."""
+
+    id: str
+    port: int
+
+    def get(self, path: str = "/") -> Response:
+        """Ask the service."""
+        return get(self.port, path)
+
+    def logs(self) -> str:
+        """Return what the container has printed."""
+        return check_run("docker", "logs", self.id, cwd=ROOT)
+
+    def execute(self, *command: str) -> str:
+        """Run a command in the container and return what it printed."""
+        return check_run("docker", "exec", self.id, *command, cwd=ROOT).strip()
+
+    def health(self, seconds: float = 20) -> str:
+        """Return the container's health once it is no longer starting, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = str(inspect("container", self.id)["State"]["Health"]["Status"])
+            if status != "starting" or time.monotonic() > deadline:
+                return status
+            time.sleep(0.2)
+
+    def stop(self) -> tuple[int, float]:
+        """Stop the container as `docker stop` does by default; return its exit code and the seconds it took."""
+        start = time.monotonic()
+        check_run("docker", "stop", self.id, cwd=ROOT)
+        return int(inspect("container", self.id)["State"]["ExitCode"]), time.monotonic() - start
+
+
+@contextmanager
+def container(image: str, *options: str, port: int = 8000, command: tuple[str, ...] = ()) -> Iterator[Container]:
+    """Run an image in the background, its port published on loopback, and remove the container afterwards.
+
+    Args:
+        image: The image.
+        options: More options of `docker run`.
+        port: The port that the service listens on in the container.
+        command: What replaces the image's command.
+
+    Yields:
+        The container, which may still be starting.
+    """
+    published = free_port()
+    options = ("--detach", f"--publish=127.0.0.1:{published}:{port}", *options)
+    identity = check_run("docker", "run", *options, image, *command, cwd=ROOT).split()[-1]
+    try:
+        yield Container(identity, published)
+    finally:
+        run("docker", "rm", "--force", "--volumes", identity, cwd=ROOT)

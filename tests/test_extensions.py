@@ -1,0 +1,162 @@
+"""The extension's functions, without rendering anything."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Callable
+
+import pytest
+from jinja2 import Environment
+from jinja2.exceptions import UndefinedError
+
+from extensions import answers, quoting
+from tests.conftest import ROOT
+
+HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
+
+
+@pytest.mark.parametrize(
+    ("name", "normalized"),
+    [("My.App", "my-app"), ("a__b", "a-b"), ("Friendly-._.-Bard", "friendly-bard"), ("plain", "plain")],
+)
+def test_normalize_name_follows_pep_503(name: str, normalized: str) -> None:
+    assert answers.normalize_name(name) == normalized
+
+
+def test_package_name_is_an_identifier() -> None:
+    assert answers.package_name("my-own-service") == "my_own_service"
+
+
+@pytest.mark.parametrize("name", ["my-service", "a", "a1", "x2-3y", "a" * 64, "match", "type", "shop"])
+def test_app_name_takes_valid_names(name: str) -> None:
+    assert answers.app_name_error(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "must start with a lower-case letter"),
+        ("My App", "try 'my-app'"),
+        ("MyApp", "try 'myapp'"),
+        ("my_app", "try 'my-app'"),
+        ("my--app", "try 'my-app'"),
+        ("app_", "try 'app'"),
+        ("-app", "try 'app'"),
+        ("1st", "must start with a lower-case letter"),
+        ("größe", "hold only lower-case letters"),
+        ("a\n", "hold only lower-case letters"),
+        ("a" * 65, "at most 64 characters, not 65"),
+        ("class", "keyword of Python"),
+        ("json", "standard library"),
+        ("annotationlib", "standard library"),
+        ("cgi", "standard library"),
+        ("test", "taken for a test"),
+        ("test-app", "taken for a test"),
+        ("flask", "installs a package of that name"),
+        ("pydantic-core", "installs a package of that name"),
+        ("yaml", "installs a package of that name"),
+        ("python", "Docker images"),
+        (None, "must start with a lower-case letter, "),
+    ],
+)
+def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
+    error = answers.app_name_error(name)
+    assert error.startswith("app_name must ")
+    assert error.endswith(".")
+    assert "\n" not in error
+    if name is not None:
+        assert reason in error
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        (
+            answers.poetry_version_error,
+            ["2.3.0", "2.5.1", "2.10.0"],
+            ["1.8.5", "2", "2.5", "2.2.9", "latest", "", "2.3.0b1", "3.0.0", "2.05.1"],
+        ),
+        (
+            answers.port_error,
+            [1024, 8000, "8000", 65535],
+            [0, 80, 1023, 65536, 70000, "abc", "", -1, "8000.0", None, True],
+        ),
+        (answers.user_uid_error, [1, "1000", 2**31 - 1], [0, -1, 2**31, "me", "", "0", None]),
+        (answers.user_gid_error, [1, 20, 2**31 - 1], [0, -1, 2**31, "me", "", "00", None]),
+        (
+            answers.author_email_error,
+            ["", "ada@example.com", "a.b+c@sub.example.org"],
+            ["ada", "ada@", "@example.com", "a b@example.com", "Ada <ada@example.com>", "a@b@c"],
+        ),
+        (
+            answers.author_name_error,
+            ["", "Ada Lovelace", "Jürgen O'Neill", "王小明"],
+            ["Lovelace, Ada", "A <a@b>", "a\nb"],
+        ),
+        (answers.app_description_error, ["", HAZARDS, "two\nlines"], ["bell \x07", "nul \x00", "return \r"]),
+    ],
+)
+def test_rule_tells_good_from_bad(rule: Callable[[object], str], good: list[object], bad: list[object]) -> None:
+    question = rule.__name__.removesuffix("_error")
+    assert [answer for answer in good if rule(answer)] == []
+    for answer in bad:
+        error = rule(answer)
+        assert error.startswith(f"{question} must "), answer
+        assert error.endswith("."), answer
+        assert "\n" not in error, answer
+
+
+def test_choice_names_the_choices_and_the_nearest() -> None:
+    error = answers.choice_error("framework", "flaks", ["flask", "fastapi"])
+    assert error == "framework must be one of flask, fastapi, not 'flaks' (did you mean 'flask'?)."
+    assert answers.choice_error("framework", "flask", ["flask", "fastapi"]) == ""
+
+
+def test_refuse_bad_answers_raises_what_copier_reports_plainly() -> None:
+    choices = {"framework": ["flask", "fastapi"]}
+    good = {"framework": "flask", "port": "8000", "no_question": object()}
+    assert answers.refuse_bad_answers(good, choices) == ""
+    with pytest.raises(UndefinedError, match=r"^port must be a whole number from 1024 to 65535, not '80'"):
+        answers.refuse_bad_answers(good | {"port": "80"}, choices)
+    with pytest.raises(UndefinedError, match=r"^app_description must be one value, not None\.$"):
+        answers.refuse_bad_answers({"app_description": None}, choices)
+    with pytest.raises(UndefinedError, match=r"^framework must be one of"):
+        answers.refuse_bad_answers({"framework": "django"}, choices)
+
+
+@pytest.mark.parametrize("text", ["", "plain", HAZARDS, "two\nlines", "\x7f\x01", "\U0001f40d"])
+def test_toml_string_survives_a_parser(text: str) -> None:
+    assert tomllib.loads(f"x = {quoting.toml_string(text)}") == {"x": text}
+
+
+@pytest.mark.parametrize(
+    ("name", "email", "author"),
+    [
+        ("", "", None),
+        ("Ada", "", {"name": "Ada"}),
+        ("", "ada@example.com", {"email": "ada@example.com"}),
+        ("Ada", "ada@example.com", {"name": "Ada", "email": "ada@example.com"}),
+    ],
+)
+def test_toml_author_holds_what_is_given(name: str, email: str, author: dict[str, str] | None) -> None:
+    authors = tomllib.loads(f"x = [{quoting.toml_author(name, email)}]")["x"]
+    assert authors == ([author] if author else [])
+
+
+def test_dockerfile_string_escapes_what_docker_expands() -> None:
+    assert quoting.dockerfile_string('a "b" \\ $c') == r'"a \"b\" \\ \$c"'
+    assert quoting.dockerfile_string("two\nlines") == '"two lines"'
+
+
+@pytest.mark.parametrize("module", [answers, quoting])
+def test_extension_imports_only_the_standard_library_and_jinja(module: object) -> None:
+    tree = ast.parse((ROOT / "extensions" / f"{str(vars(module)['__name__']).rpartition('.')[2]}.py").read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"jinja2"}
+
+
+def test_extension_registers_its_filters() -> None:
+    environment = Environment(extensions=[answers.AnswersExtension, quoting.QuotingExtension])  # noqa: S701 # no HTML
+    assert environment.from_string("{{ 'my-app' | package_name }} {{ 'x' | toml_string }}").render() == 'my_app "x"'
+    assert environment.from_string("{{ 80 | port_error }}").render().startswith("port must be")

@@ -1,0 +1,272 @@
+"""A day with the generated Makefile, on a real engine with Compose v2: what works, and how it says what does not."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.conftest import CHOICES, ROOT, Render, check_run, commit, run
+from tests.docker import PLUGINS, free_port, get, inspect, seconds_until
+
+pytestmark = pytest.mark.docker
+
+
+@dataclass
+class Made:
+    """A rendered project and a way to run its Makefile."""
+
+    folder: Path
+    name: str
+    port: int
+
+    def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run make with the project's port; a failure is left to the caller."""
+        return run("make", *arguments, cwd=self.folder, PORT=str(self.port), POETRY_PLUGINS=PLUGINS, **env)
+
+    def check_make(self, *arguments: str, **env: str) -> str:
+        """Run make, which must succeed, and return its output."""
+        result = self.make(*arguments, **env)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def last_line(self, *arguments: str, **env: str) -> str:
+        """Run make, which must fail, and return the last line but make's own."""
+        result = self.make(*arguments, **env)
+        assert result.returncode != 0, result.stdout
+        lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]
+        return lines[-1]
+
+    def changed_files(self) -> list[str]:
+        """Return what changed since the project was committed, ignored files included."""
+        output = check_run("git", "status", "--porcelain", "--ignored", cwd=self.folder)
+        return [line[3:] for line in output.splitlines()]
+
+
+@pytest.fixture
+def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
+    """Return a function that makes a committed project; its containers and images go when the test ends."""
+    projects = []
+
+    def make_project(framework: str = "fastapi") -> Made:
+        name = f"made-{framework}-{len(request.node.name)}"
+        folder = project(framework=framework, app_name=name)
+        commit(folder, "start from the template")
+        projects.append(Made(folder, name, free_port()))
+        return projects[-1]
+
+    yield make_project
+    for one in projects:
+        one.make("clean")
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_first_day(framework: str, made: Callable[..., Made]) -> None:
+    day = made(framework)
+    port = day.port
+
+    assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{port}"
+    assert get(port, "/health").status == 200
+    assert get(port).json()["name"] == day.name
+
+    app = day.folder / "src" / day.name.replace("-", "_") / "app.py"
+    text = app.read_text()
+    app.write_text(text.replace('"/health"', '"/alive"'))
+    assert seconds_until('"ok"', port, "/alive") < 2
+    app.write_text(text)
+    assert seconds_until('"ok"', port, "/health") < 2
+
+    assert re.search(r"\b1\d passed", day.check_make("test"))
+    assert "1 passed" in day.check_make("test", "ARGS=-k 'health_gives and status'")
+    assert day.make("test", "ARGS=-k no_such_test").returncode != 0
+    lint = day.check_make("lint")
+    assert lint.count("Passed") == 6, lint
+    assert "Failed" not in lint
+    app.write_text(text + "x = [ 1 ]\n")
+    assert day.make("lint").returncode != 0
+    day.check_make("format")
+    assert app.read_text().endswith("\nx = [1]\n")
+    app.write_text(text)
+
+    started = inspect("container", f"{day.name}-app-1")["State"]["StartedAt"]
+    day.check_make("up")
+    assert inspect("container", f"{day.name}-app-1")["State"]["StartedAt"] == started, "an edit restarts nothing"
+
+    day.check_make("down")
+    assert run("docker", "container", "inspect", f"{day.name}-app-1", cwd=ROOT).returncode != 0
+    assert day.changed_files() == []
+
+
+def test_add_locks_and_the_next_up_installs(made: Callable[..., Made]) -> None:
+    day = made()
+    day.check_make("up")
+    output = day.check_make("add", "PKG=cowsay>=6.0,<7")
+    assert output.splitlines()[-1] == "Added: make up installs it."
+    assert day.changed_files() == ["poetry.lock", "pyproject.toml"]
+    assert '"cowsay (>=6.0,<7)"' in (day.folder / "pyproject.toml").read_text()
+    for name in ("poetry.lock", "pyproject.toml"):
+        owner = (day.folder / name).stat()
+        assert (owner.st_uid, owner.st_gid) == (os.getuid(), os.getgid())
+    day.check_make("up")
+    check_run("docker", "exec", f"{day.name}-app-1", "python", "-c", "import cowsay", cwd=ROOT)
+    assert get(day.port, "/health").status == 200
+
+
+def test_lock_mends_a_stale_lock(made: Callable[..., Made]) -> None:
+    day = made()
+    stale = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
+    pyproject = day.folder / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("structlog (>=26.1.0", "structlog (>=26.0.0"))
+    assert day.last_line("up") == stale
+    assert day.last_line("test") == stale
+    (day.folder / "poetry.lock").unlink()
+    assert day.last_line("up") == stale
+    day.check_make("lock")
+    assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
+
+
+def test_up_names_a_taken_port(made: Callable[..., Made]) -> None:
+    day = made()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", day.port))
+        listener.listen()
+        line = day.last_line("up")
+    assert line == "The port is taken: stop what listens there, or choose another: make up PORT=8001."
+    assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
+
+
+def test_up_shows_why_the_service_does_not_start(made: Callable[..., Made]) -> None:
+    day = made("flask")
+    settings = day.folder / "src" / day.name.replace("-", "_") / "settings.py"
+    settings.write_text("raise RuntimeError('planted')\n")
+    result = day.make("up")
+    assert result.returncode != 0
+    assert "RuntimeError: planted" in result.stdout
+    assert "The service is not healthy: its log stands above; mend it, then make up again." in result.stdout
+
+
+def test_up_takes_the_caller_ids(made: Callable[..., Made]) -> None:
+    day = made()
+    day.check_make("up", "APP_UID=501", "APP_GID=20")
+    assert check_run("docker", "exec", f"{day.name}-app-1", "id", "-u", cwd=ROOT).strip() == "501"
+    assert check_run("docker", "exec", f"{day.name}-app-1", "id", "-g", cwd=ROOT).strip() == "20"
+    assert get(day.port, "/health").status == 200
+
+
+def run_in_terminal(day: Made) -> "pexpect.spawn[str]":
+    """Start `make run` in a terminal of its own and return once the server listens."""
+    env = os.environ | {"PORT": str(day.port)}
+    server = pexpect.spawn("make", ["run"], cwd=day.folder, env=env, encoding="utf-8", timeout=120)
+    server.expect("Listening at")  # and read on till there: a terminal that nobody reads blocks what writes to it
+    return server
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_run_serves_the_production_image_locked_down(framework: str, made: Callable[..., Made]) -> None:
+    day = made(framework)
+    server = run_in_terminal(day)
+    try:
+        assert get(day.port, "/health").status == 200
+        listed = check_run("docker", "ps", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).split()
+        host_config = inspect("container", listed[0])["HostConfig"]
+        assert host_config["ReadonlyRootfs"] is True
+        assert host_config["CapDrop"] == ["ALL"]
+        assert host_config["SecurityOpt"] == ["no-new-privileges"]
+    finally:
+        server.sendintr()
+        server.expect(pexpect.EOF)
+        server.close()
+    assert (server.exitstatus, server.signalstatus) == (None, signal.SIGINT), server.before
+    assert run("docker", "ps", "--all", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).stdout == ""
+
+
+def test_down_stops_the_production_container_too(made: Callable[..., Made]) -> None:
+    day = made()
+    server = run_in_terminal(day)
+    assert get(day.port, "/health").status == 200
+    server.kill(signal.SIGKILL)  # as a terminal that is closed: nobody tells the container
+    day.check_make("down")
+    assert run("docker", "ps", "--all", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).stdout == ""
+
+
+def test_run_beside_the_development_server_says_what_to_do(made: Callable[..., Made]) -> None:
+    day = made()
+    day.check_make("up")
+    message = "The development server has the port: make down first, or choose another: make run PORT=8001."
+    assert day.last_line("run") == message
+
+
+def test_settings_of_the_caller_do_not_reach_the_tests(made: Callable[..., Made]) -> None:
+    day = made()
+    (day.folder / ".env").write_text("LOG_LEVEL=loud\nLOG_FORMAT=json\n")
+    assert "failed" not in day.check_make("test")
+
+
+def test_run_hands_on_why_it_ended(made: Callable[..., Made]) -> None:
+    day = made()
+    assert "LOG_LEVEL must be one of: debug info warning error critical, not 'loud'." in (
+        day.make("run", LOG_LEVEL="loud").stdout
+    )
+    assert day.make("run", LOG_LEVEL="loud").returncode != 0
+
+
+def path_without_docker(folder: Path, script: str = "") -> str:
+    """Return a PATH with the tools that make needs, and a `docker` of that script, or none."""
+    tools = folder / "bin"
+    tools.mkdir()
+    for name in ("sh", "bash", "make", "awk", "sed", "grep", "tail", "id", "echo", "test", "env"):
+        (tools / name).symlink_to(shutil.which(name) or "/nowhere")
+    if script:
+        (tools / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (tools / "docker").chmod(0o755)
+    return str(tools)
+
+
+@pytest.mark.parametrize(
+    ("docker", "message"),
+    [
+        ("", "Docker is missing: install it as https://docs.docker.com/engine/install/ says."),
+        ("exit 1", "The Docker daemon does not answer: start Docker, then try again."),
+        (
+            '[ "$1" = info ]',
+            "Docker Compose is missing: install the plugin as https://docs.docker.com/compose/install/ says.",
+        ),
+    ],
+    ids=["no-docker", "no-daemon", "no-compose"],
+)
+def test_up_says_what_is_missing(docker: str, message: str, project: Render, tmp_path: Path) -> None:
+    path = path_without_docker(tmp_path, docker)
+    result = run("make", "up", cwd=project(), PATH=path)
+    assert result.returncode != 0
+    assert [line for line in result.stdout.splitlines() if not line.startswith("make")] == [message]
+
+
+def test_help_lists_every_target(render: Render) -> None:
+    makefile = (render() / "Makefile").read_text()
+    output = check_run("make", cwd=render())
+    listed = {line.split()[0] for line in output.splitlines() if line and not line.startswith("  ")}
+    documented = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    phony = set(re.findall(r"^\.PHONY: (\w+)$", makefile, re.M))
+    assert listed == documented
+    assert phony - documented == {"compose", "image", "poetry"}
+    assert documented >= {
+        "up",
+        "down",
+        "logs",
+        "shell",
+        "test",
+        "lint",
+        "format",
+        "lock",
+        "add",
+        "build",
+        "run",
+        "clean",
+    }

@@ -1,0 +1,124 @@
+"""The rendered files: which there are, that each parses, and that nothing of Jinja shows."""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import CHOICES, Render
+from tests.test_extensions import HAZARDS
+
+COMBINATIONS = list(itertools.product(CHOICES["framework"], CHOICES["python_version"], CHOICES["ci"]))
+
+FILES = {
+    ".copier-answers.yml",
+    ".dockerignore",
+    ".editorconfig",
+    ".env.example",
+    ".gitattributes",
+    ".gitignore",
+    ".hadolint.yaml",
+    ".pre-commit-config.yaml",
+    "Dockerfile",
+    "Makefile",
+    "README.md",
+    "docker-compose.yml",
+    "entrypoint.sh",
+    "gunicorn.conf.py",
+    "poetry.lock",
+    "pyproject.toml",
+    "src/my_service/__init__.py",
+    "src/my_service/app.py",
+    "src/my_service/logs.py",
+    "src/my_service/settings.py",
+    "tests/conftest.py",
+    "tests/test_app.py",
+    "tests/test_logs.py",
+    "tests/test_settings.py",
+}
+FILES_OF_CI = {"github": {".github/workflows/ci.yml"}, "none": set[str]()}
+
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".toml": tomllib.loads,
+    ".lock": tomllib.loads,
+    ".yml": yaml.safe_load,
+    ".yaml": yaml.safe_load,
+    ".py": lambda text: compile(text, "rendered", "exec"),
+}
+
+
+def texts(project: Path) -> dict[str, str]:
+    """Return the text of each file by its path in the project."""
+    files = (path for path in project.rglob("*") if path.is_file())
+    return {str(path.relative_to(project)): path.read_bytes().decode("utf-8") for path in files}
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
+def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[str, dict[str, str]]:
+    """Return the chosen CI and the files of a rendered project, for each combination."""
+    framework, python_version, ci = request.param
+    return ci, texts(render(framework=framework, python_version=python_version, ci=ci))
+
+
+def test_files_are_exactly_those_expected(rendered: tuple[str, dict[str, str]]) -> None:
+    ci, files = rendered
+    assert set(files) == FILES | FILES_OF_CI[ci]
+
+
+def test_files_parse(rendered: tuple[str, dict[str, str]]) -> None:
+    for name, text in rendered[1].items():
+        if parse := PARSERS.get(Path(name).suffix):
+            assert parse(text) is not False, name
+
+
+def test_files_hold_no_jinja(rendered: tuple[str, dict[str, str]]) -> None:
+    for name, text in rendered[1].items():
+        assert not re.search(r"\{%|%\}|\{\{|\}\}|\{#|#\}", text), name
+
+
+def test_files_are_tidy(rendered: tuple[str, dict[str, str]]) -> None:
+    for name, text in rendered[1].items():
+        assert text.endswith("\n"), name
+        assert not text.endswith("\n\n"), name
+        assert not text.startswith("\n"), name
+        assert "\r" not in text, name
+        assert not re.search(r"[ \t]\n", text), name
+        blank_lines = r"\n{4,}" if name.endswith(".py") else r"\n{3,}"
+        assert not re.search(blank_lines, text), name
+
+
+def test_rendering_again_gives_the_same_bytes(render: Render, project: Render) -> None:
+    assert texts(render()) == texts(project())
+
+
+def test_empty_description_leaves_no_gap(render: Render) -> None:
+    assert (render(app_description="") / "README.md").read_text().startswith("# my-service\n\n## Run\n")
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_description_survives_every_quoting(framework: str, render: Render) -> None:
+    description = HAZARDS + "\nsecond line"
+    files = texts(render(framework=framework, app_description=description))
+    assert tomllib.loads(files["pyproject.toml"])["project"]["description"] == description
+    assert yaml.safe_load(files[".copier-answers.yml"])["app_description"] == description
+    assert files["README.md"].startswith(f"# my-service\n\n{description}\n\n")
+
+
+def test_author_reaches_the_metadata(render: Render) -> None:
+    files = texts(render(author_name="Zoë O'Neill", author_email="zoe@example.com"))
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["authors"] == [{"name": "Zoë O'Neill", "email": "zoe@example.com"}]
+    assert tomllib.loads(texts(render())["pyproject.toml"])["project"]["authors"] == []
+
+
+def test_longest_name_becomes_package_and_image(render: Render) -> None:
+    name = "-".join(["long"] * 12) + "-name"
+    project = render(app_name=name)
+    assert len(name) == 64
+    assert (project / "src" / name.replace("-", "_") / "app.py").exists()
+    compose = yaml.safe_load((project / "docker-compose.yml").read_text())
+    assert compose["services"]["production"]["image"] == name
