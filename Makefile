@@ -25,7 +25,7 @@ setup: .venv/installed ## Install the locked tools into .venv, each checked agai
 
 .PHONY: new
 new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port=9000" or ANSWERS=file.yml to answer in advance
-	@$(BIN)/python -W ignore scripts/new.py --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
+	@$(BIN)/python scripts/new.py --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
 
 .PHONY: test
 test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped

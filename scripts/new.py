@@ -6,6 +6,7 @@ holds already; here both are refused.
 
 import argparse
 import difflib
+import os
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from copier._cli import CopierApp
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,7 +102,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", default="")
     given = arguments(**vars(parser.parse_args()))
     warn_of_uncommitted_changes()
-    CopierApp.run(["copier", "copy", *given])
+    copier = Path(sys.executable).with_name("copier")
+    quiet = {"PYTHONWARNINGS": "ignore"}  # of the uncommitted changes, which are said above
+    sys.exit(subprocess.run([copier, "copy", *given], env=os.environ | quiet, check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ import pytest
 import yaml
 from pytest_copie.plugin import Copie
 
+from scripts.locks import choices
+from scripts.new import questions
+
 ROOT = Path(__file__).parent.parent
 COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-QUESTIONS = {
-    name: question
-    for name, question in COPIER_YML.items()
-    if not name.startswith("_") and question.get("when") is not False
-}
-CHOICES: dict[str, list[str]] = COPIER_YML["choices"]["default"]
+QUESTIONS = {name: COPIER_YML[name] for name in questions()}
+CHOICES = choices()
 
 
 class Render(Protocol):
