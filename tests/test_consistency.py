@@ -1,6 +1,7 @@
 """One fact, one value: what stands in several files agrees, in the template and in what it renders."""
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -139,3 +140,7 @@ def test_workflows_pin_actions_and_ask_for_no_rights(workflow: Path) -> None:
     for action in actions:
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
     assert re.search(r"^permissions: \{\}$", text, re.M)
+
+
+def test_ci_script_is_executable() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.locks import OLDEST_POETRY
-from tests.conftest import CHOICES, ROOT, Render, check_run, run
+from tests.conftest import CHOICES, Render, check_run, run
 
 EVERY_COMBINATION = [
     (framework, python_version) for framework in CHOICES["framework"] for python_version in CHOICES["python_version"]
@@ -126,10 +126,6 @@ def test_answers_do_not_change_the_dependencies(render: Render) -> None:
     project = render(**others)
     assert (project / "poetry.lock").read_text() == lock
     check_run("poetry", "check", "--lock", cwd=project)
-
-
-def test_entrypoint_has_the_mode_that_git_keeps() -> None:
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 CPU_LIMITS = {
