@@ -21,6 +21,7 @@ APP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_NAME_MAX_LENGTH = 64
 PORTS = range(1024, 65536)
 IDS = range(1, 2**31)
+FLAGS = {"true", "yes", "y", "t", "on", "1", "false", "no", "n", "f", "off", "0"}
 OLDEST_POETRY = (2, 3)  # earlier ones refuse the shipped lock: it has [dependency-groups]
 
 # Modules that Python gained or lost after 3.11, so that every Python refuses the same names.
@@ -161,6 +162,13 @@ def user_gid_error(user_gid: object) -> str:
     return _id_error("user_gid", user_gid)
 
 
+def include_workshop_error(include_workshop: object) -> str:
+    """Say that an answer is neither yes nor no; Copier would take most other words for a yes."""
+    if str(include_workshop).lower() in FLAGS:
+        return ""
+    return f"include_workshop must be true or false, not {include_workshop!r}."
+
+
 def choice_error(question: str, answer: object, choices: Sequence[str]) -> str:
     """Say that an answer is none of the choices, and which there are.
 
@@ -188,6 +196,7 @@ RULES: dict[str, Callable[[object], str]] = {
     "port": port_error,
     "user_uid": user_uid_error,
     "user_gid": user_gid_error,
+    "include_workshop": include_workshop_error,
 }
 
 

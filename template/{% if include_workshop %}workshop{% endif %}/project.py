@@ -1,0 +1,153 @@
+"""The project that is measured: a working copy, and the edits that a day brings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+
+if TYPE_CHECKING:
+    from builder import Builder
+
+CASES = ("cold", "no change", "source edit", "version bump", "linter edit", "new dependency")
+OWN = "project"
+PYPROJECT, LOCK = Path("pyproject.toml"), Path("poetry.lock")
+UV = Path("workshop", "uv")
+UV_PYPROJECT, UV_LOCK = UV / "pyproject.toml", UV / "uv.lock"
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".env", ".bench-*", "__pycache__", "dist")
+
+
+class Project:
+    """A copy of the project, as it is and with another dependency."""
+
+    def __init__(self, source: Path, folder: Path, dependency: str) -> None:
+        """Copy the project.
+
+        Args:
+            source: The project.
+            folder: Where the copy goes.
+            dependency: The package that the case "new dependency" adds.
+        """
+        self.folder = folder
+        self.dependency = dependency
+        self.version = ""
+        self._unique = int(
+            time.time()
+        )  # no earlier run has had these edits, so no cache knows them
+        shutil.copytree(source, folder, ignore=LEFT_OUT)
+        self._files: dict[Path, bytes] = {}
+        self._files_with_dependency: dict[Path, bytes] = {}
+
+    @staticmethod
+    def techniques(root: Path) -> list[str]:
+        """Return the names of the techniques in a workshop, the project's own last."""
+        return [*sorted(path.parent.name for path in root.glob("workshop/*/Dockerfile")), OWN]
+
+    def dockerfile(self, technique: str) -> Path:
+        """Return the Dockerfile of a technique."""
+        return self.folder / (
+            "Dockerfile" if technique == OWN else f"workshop/{technique}/Dockerfile"
+        )
+
+    @property
+    def app(self) -> Path:
+        """Return the module that the case "source edit" edits."""
+        return next(self.folder.glob("src/*/app.py"))
+
+    def prepare(self, builder: Builder, packages: Iterable[str] = ()) -> None:
+        """Lock the project as it is and with the new dependency, for Poetry and for uv.
+
+        Args:
+            builder: What builds the images that lock.
+            packages: What to depend on instead of what the project does.
+        """
+        if packages:
+            self._set(PYPROJECT, ["project", "dependencies"], list(packages))
+            self._set(PYPROJECT, ["dependency-groups"], {})
+            self._poetry(builder, "lock")
+        self._files = self._locked(builder)
+        self._poetry(builder, "add", "--lock", self.dependency)
+        self._files_with_dependency = self._locked(builder)
+
+    def _poetry(self, builder: Builder, *command: str) -> None:
+        """Run the project's own Poetry on the copy."""
+        image = builder.tag("poetry")
+        builder.build_with(self.folder, ["--target=poetry"], image)
+        builder.run_in(image, self.folder, "poetry", *command)
+
+    def _locked(self, builder: Builder) -> dict[Path, bytes]:
+        """Return the files that edits change; uv's are made from the project's."""
+        builder.export(self, "uv", "lock", self.folder / UV)
+        names = [PYPROJECT, LOCK, UV_PYPROJECT, UV_LOCK, self.app.relative_to(self.folder)]
+        return {name: self.folder.joinpath(name).read_bytes() for name in names}
+
+    def reset(self) -> None:
+        """Undo every edit."""
+        for name, content in self._files.items():
+            self.folder.joinpath(name).write_bytes(content)
+        self.version = str(self._read()["version"])
+
+    def apply(self, case: str, number: int) -> None:
+        """Make the edit of a case, on top of those before it.
+
+        Args:
+            case: One of `CASES`; the first two edit nothing.
+            number: The round; no two make the same edit.
+        """
+        unique = self._unique + number
+        if case == "source edit":
+            with self.app.open("a", encoding="utf-8") as app:
+                app.write(f"# {unique}\n")
+        elif case == "version bump":
+            self._set_version(f"0.1.{unique}")
+        elif case == "linter edit":
+            for name in (PYPROJECT, UV_PYPROJECT):
+                self._set(name, ["tool", "ruff", "line-length"], 80 + unique % 40)
+        elif case == "new dependency":
+            for name in (PYPROJECT, LOCK, UV_PYPROJECT, UV_LOCK):
+                self.folder.joinpath(name).write_bytes(self._files_with_dependency[name])
+            self._set_version(f"0.2.{unique}")
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions that the project's Dockerfile pins."""
+        dockerfile = self.dockerfile(OWN).read_text(encoding="utf-8")
+        pins = dict(re.findall(r"^ARG (\w+)=(.+)$", dockerfile, re.MULTILINE))
+        return {
+            "base": pins["PYTHON_IMAGE"],
+            "poetry": pins["POETRY_VERSION"],
+            "uv": pins["UV_VERSION"],
+        }
+
+    def _set_version(self, version: str) -> None:
+        """Give the project another version; uv keeps it in its lock too."""
+        self.version = version
+        for name in (PYPROJECT, UV_PYPROJECT):
+            self._set(name, ["project", "version"], version)
+        lock = self.folder / UV_LOCK
+        own = re.compile(rf'(\nname = "{re.escape(self._read()["name"])}"\nversion = )"[^"]+"')
+        lock.write_text(
+            own.sub(rf'\g<1>"{version}"', lock.read_text(encoding="utf-8")), encoding="utf-8"
+        )
+
+    def _read(self) -> dict[str, str]:
+        """Return the `[project]` table."""
+        table: dict[str, str] = tomllib.loads(
+            self.folder.joinpath(PYPROJECT).read_text(encoding="utf-8")
+        )["project"]
+        return table
+
+    def _set(self, file: Path, keys: list[str], value: object) -> None:
+        """Set one value of a TOML file, whose other lines stay as they are."""
+        path = self.folder / file
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        table: Any = document
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = value
+        path.write_text(tomlkit.dumps(document), encoding="utf-8")
