@@ -18,6 +18,18 @@ ROOT = Path(__file__).parent.parent
 COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 QUESTIONS = {name: COPIER_YML[name] for name in questions()}
 CHOICES = choices()
+# The folders of the workshop: one for each technique of the articles, and uv.
+TECHNIQUES = [
+    "01-naive",
+    "02-pinned-and-copied-late",
+    "03-dependencies-first",
+    "04-wheel",
+    "05-builder-app-dev",
+    "06-environment-copied",
+    "07-cache-mounts",
+    "08-two-stages-prebuilt",
+    "uv",
+]
 
 
 class Render(Protocol):
@@ -145,6 +157,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             "MAKEFLAGS",
             "MFLAGS",
             "MAKELEVEL",
+            "ARGS",
             "GIVEN_ANSWERS",
             "POETRY_PLUGINS",
         ):

@@ -1,9 +1,12 @@
 """Ways to build images and to talk to containers, for the tests that need Docker."""
 
+import hashlib
 import http.client
 import json
+import re
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +88,31 @@ def inspect(kind: str, name: str) -> Any:
 def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Build an image of a project, with BuildKit's plain progress as output; a failure is left to the caller."""
     return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)
+
+
+def rebuilt_steps(output: str) -> set[str]:
+    """Return the `RUN` steps that BuildKit ran, by stage, from its plain progress."""
+    steps = dict(re.findall(r"^#(\d+) \[([\w-]+) \d+/\d+\] RUN", output, re.M))
+    cached = set(re.findall(r"^#(\d+) CACHED", output, re.M))
+    return {stage for number, stage in steps.items() if number not in cached}
+
+
+def files_of(image: str) -> dict[str, tuple[object, ...]]:
+    """Return every file of an image by its path: type, mode, owner, target of a link and hash of the content."""
+    identity = check_run("docker", "create", image, cwd=ROOT).strip()
+    found: dict[str, tuple[object, ...]] = {}
+    try:
+        with (
+            subprocess.Popen(["docker", "export", identity], stdout=subprocess.PIPE) as process,
+            tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+        ):
+            for member in archive:
+                content = archive.extractfile(member) if member.isreg() else None
+                digest = hashlib.sha256(content.read()).hexdigest() if content else ""
+                found[member.name] = (member.type, member.mode, member.uid, member.gid, member.linkname, digest)
+    finally:
+        check_run("docker", "rm", identity, cwd=ROOT)
+    return found
 
 
 @dataclass

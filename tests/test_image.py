@@ -1,6 +1,7 @@
 """The images, built by a real engine: what is in them, what they answer, how they start and stop."""
 
 import json
+import os
 import re
 import threading
 import time
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHOICES, ROOT, Render, check_run, run
-from tests.docker import HARDENED, Response, build, container, inspect, seconds_until
+from tests.docker import (
+    HARDENED,
+    PLUGINS,
+    Response,
+    build,
+    container,
+    files_of,
+    inspect,
+    rebuilt_steps,
+    seconds_until,
+)
 from tests.test_extensions import HAZARDS
 
 pytestmark = pytest.mark.docker
@@ -80,17 +91,78 @@ def test_production_holds_nothing_but_the_service(framework: str, image: Image) 
     assert set(found) <= {"/run/lock"}, found
 
 
+# Reads the header of each module's bytecode: the magic number is the Python's own, and flag 1 says that the source is
+# not looked at. Source: https://peps.python.org/pep-0552/
+BYTECODE = """
+import importlib.util as u, json, pathlib, sysconfig
+found = {}
+for module in pathlib.Path(sysconfig.get_path("purelib")).rglob("*.py"):
+    cached = pathlib.Path(u.cache_from_source(module))
+    header = cached.read_bytes()[:8] if cached.exists() else b""
+    found[str(module)] = header == u.MAGIC_NUMBER + (1).to_bytes(4, "little")
+print(json.dumps(found))
+"""
+# Which modules a started service has, of the standard library too, that were compiled then and there.
+COMPILED_AT_START = """
+import importlib, pathlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+cached = {name: getattr(module.__spec__, "cached", None) for name, module in sys.modules.items()}
+print(len(cached), [name for name, file in cached.items() if file and not pathlib.Path(file).exists()])
+"""
+
+
+@pytest.mark.parametrize("python_version", ["3.13", "3.14"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_production_has_bytecode_for_every_module(framework: str, image: Image) -> None:
-    script = (
-        "import importlib.util as u, pathlib, sysconfig\n"
-        "modules = list(pathlib.Path(sysconfig.get_path('purelib')).rglob('*.py'))\n"
-        "print(len(modules), [str(m) for m in modules if not pathlib.Path(u.cache_from_source(m)).exists()])"
-    )
-    output = check_run("docker", "run", "--rm", image(framework=framework), "python", "-c", script, cwd=ROOT)
-    count, _, without = output.strip().partition(" ")
-    assert int(count) > 200
+def test_production_has_bytecode_for_every_module(framework: str, python_version: str, image: Image) -> None:
+    name = image(framework=framework, python_version=python_version)
+    found = json.loads(check_run("docker", "run", "--rm", name, "python", "-c", BYTECODE, cwd=ROOT))
+    assert len(found) > 200
+    assert [module for module, is_unchecked in found.items() if not is_unchecked] == []
+    modules = ["my_service.app", "gunicorn.app.wsgiapp", "gunicorn.arbiter", "http.client", "logging.config"]
+    command = ("python", "-c", COMPILED_AT_START, *modules)
+    count, _, without = check_run("docker", "run", "--rm", name, *command, cwd=ROOT).strip().partition(" ")
+    assert int(count) > 300
     assert without == "[]"
+
+
+# What packages bring besides code: Werkzeug its debugger's page, FastAPI notes for coding assistants.
+ASSETS = {"flask": {".css", ".js", ".md", ".png"}, "fastapi": {".md"}}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_production_environment_is_trimmed(framework: str, image: Image) -> None:
+    files = {name: facts for name, facts in files_of(image(framework=framework)).items() if name.startswith("opt/")}
+    assert {"/".join(name.split("/")[:3]).rstrip("/") for name in files} == {
+        "opt/venv",
+        *(f"opt/venv/{name}" for name in ("bin", "lib", "lib64", "pyvenv.cfg")),
+    }
+    suffixes = {Path(name).suffix for name, facts in files.items() if facts[-1] and ".dist-info/" not in name}
+    assert suffixes <= {"", ".py", ".pyc", ".pyi", ".so", ".typed", ".cfg", *ASSETS[framework]}, suffixes
+    commands = {Path(name).name for name in files if name.startswith("opt/venv/bin/") and not name.endswith("/")}
+    assert {"gunicorn", "python"} <= commands
+    assert not any("activate" in command or command.endswith(".bat") for command in commands)
+    sizes = "find /opt/venv -type f -exec stat -c '%n %s' {} +"
+    again = f"{sizes} > /tmp/a && python /trim.py /opt/venv && {sizes} | diff /tmp/a -"
+    script = f"--volume={ROOT / 'template' / 'docker' / 'trim.py'}:/trim.py:ro"
+    check_run("docker", "run", "--rm", "--user=0", script, image(framework=framework), "sh", "-c", again, cwd=ROOT)
+
+
+@pytest.mark.parametrize(("framework", "python_version"), [("fastapi", "3.14"), ("flask", "3.14"), ("fastapi", "3.11")])
+def test_clean_builds_give_the_same_bytes(framework: str, python_version: str, project: Render) -> None:
+    folder = project(framework=framework, python_version=python_version)
+    found = []
+    for number, mode in enumerate((0o644, 0o600)):  # two checkouts, under different umasks and at different times
+        for path in filter(Path.is_file, folder.rglob("*")):
+            path.chmod(mode)
+            os.utime(path, (number, number))
+        tag = f"template-test:clean-{number}"
+        cold = ("--no-cache", f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}")
+        result = build(folder, tag, *cold)
+        assert result.returncode == 0, result.stdout
+        found.append(files_of(tag))
+    assert len(found[0]) > 2000
+    assert {name for name in found[0] | found[1] if found[0].get(name) != found[1].get(name)} == set()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -237,26 +309,114 @@ def test_stop_lets_requests_in_flight_finish(framework: str, project: Render) ->
     assert seconds < 6
 
 
-def rebuilt_steps(output: str) -> set[str]:
-    """Return the `RUN` steps that BuildKit ran, by stage, from its plain progress."""
-    steps = dict(re.findall(r"^#(\d+) \[([\w-]+) \d+/\d+\] RUN", output, re.M))
-    cached = set(re.findall(r"^#(\d+) CACHED", output, re.M))
-    return {stage for number, stage in steps.items() if number not in cached}
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_edit_rebuilds_what_it_must_and_no_more(framework: str, project: Render) -> None:
+    folder, tag = project(framework=framework), "template-test:edit"
+    pyproject, app = folder / "pyproject.toml", folder / "src" / "my_service" / "app.py"
+    unique = time.time_ns()  # in every edit, so that no earlier run's cache holds it
+
+    def rebuilt() -> set[str]:
+        result = build(folder, tag, f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={unique}")
+        assert result.returncode == 0, result.stdout
+        return rebuilt_steps(result.stdout)
+
+    rebuilt()
+    assert rebuilt() == set()
+    app.write_text(app.read_text() + f"# {unique}\n")
+    assert rebuilt() == {"package"}
+    pyproject.write_text(pyproject.read_text().replace(f'"{VERSION}"', f'"0.2.{unique}"', 1))
+    assert rebuilt() == {"requirements", "package"}
+    pyproject.write_text(pyproject.read_text().replace("line-length = 100", f"line-length = 99 # {unique}"))
+    assert rebuilt() == {"requirements", "package"}
+    with container(tag) as service:
+        assert service.get("/health").json()["version"] == f"0.2.{unique}"
 
 
-def test_edit_that_changes_no_dependency_installs_none(project: Render) -> None:
-    folder = project()
-    assert build(folder, "template-test:edit").returncode == 0
+def test_new_dependency_downloads_that_alone(project: Render) -> None:
+    folder, tag = project(), "template-test:add"
+    own_cache = f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}"
+    first = build(folder, tag, own_cache)
+    assert first.returncode == 0, first.stdout
+    assert re.search(r"Prepared \d\d packages", first.stdout), first.stdout
+    check_run("poetry", "add", "--lock", "cowsay>=6.0,<7", cwd=folder)
+    second = build(folder, tag, own_cache)
+    assert second.returncode == 0, second.stdout
+    assert rebuilt_steps(second.stdout) == {"requirements", "dependencies", "package"}
+    step = re.search(r"^#(\d+) \[dependencies 2/2\]", second.stdout, re.M)
+    assert step is not None
+    log = re.findall(rf"^#{step[1]} [\d.]+ (.*)$", second.stdout, re.M)
+    assert [line for line in log if line.startswith("Prepared 1 package ")], log
+    assert [line for line in log if line.startswith(" + cowsay==6")], log
+
+
+def test_extras_are_left_to_poetry_and_stay_out(project: Render) -> None:
+    folder, tag = project(), "template-test:extras"
     pyproject = folder / "pyproject.toml"
-    version = f"0.2.{time.time_ns()}"  # a new one each time, so that no earlier run's cache holds it
-    text = pyproject.read_text().replace(f'version = "{VERSION}"', f'version = "{version}"')
-    pyproject.write_text(text.replace("line-length = 100", "line-length = 99"))
-    assert rebuilt_steps(build(folder, "template-test:edit").stdout) == {"requirements", "package"}
-    with container("template-test:edit") as service:
-        assert service.get("/health").json()["version"] == version
+    extra = '\n[project.optional-dependencies]\nmoo = ["cowsay>=6.0,<7"]\n\n[dependency-groups]\n'
+    pyproject.write_text(pyproject.read_text().replace("\n[dependency-groups]\n", extra))
+    check_run("poetry", "lock", cwd=folder)
+    result = build(folder, tag, f"--build-arg=POETRY_PLUGINS={PLUGINS}")
+    assert result.returncode == 0, result.stdout
+    with container(tag) as service:
+        assert service.get("/health").status == 200
+        service.execute("python", "-c", "import importlib.util as u; assert not u.find_spec('cowsay')")
+
+
+def test_development_is_never_rebuilt_by_an_edit(project: Render) -> None:
+    folder = project()
+
+    def rebuilt() -> set[str]:
+        result = build(folder, "template-test:edit-development", "--target=development")
+        assert result.returncode == 0, result.stdout
+        return rebuilt_steps(result.stdout)
+
+    rebuilt()
+    for name in ("src/my_service/app.py", "tests/test_app.py", "README.md", "gunicorn.conf.py", "Makefile"):
+        with (folder / name).open("a") as file:
+            file.write(f"# {time.time_ns()}\n")
+        assert rebuilt() == set(), name
+    (folder / "src" / "my_service" / "new.py").touch()
+    assert rebuilt() == set()
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace(f'"{VERSION}"', f'"0.2.{time.time_ns()}"', 1))
+    assert rebuilt() == {"requirements", "package-dev"}
+
+
+def test_lint_image_keeps_git_when_pyproject_changes(project: Render) -> None:
+    folder = project()
+    assert build(folder, "template-test:lint", "--target=lint").returncode == 0
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("line-length = 100", f"line-length = 99 # {time.time_ns()}"))
+    result = build(folder, "template-test:lint", "--target=lint")
+    assert rebuilt_steps(result.stdout) == {"requirements"}, result.stdout
+    check_run("docker", "run", "--rm", "template-test:lint", "git", "--version", cwd=ROOT)
+
+
+@pytest.fixture
+def no_network() -> Iterator[Callable[[], None]]:
+    """Return a function that cuts Docker's default bridge off, which builds use, until the test ends."""
+    command = [*([] if os.getuid() == 0 else ["sudo", "--non-interactive"]), "iptables"]
+    rule = ["FORWARD", "--in-interface", "docker0", "--jump", "REJECT"]
+
+    def cut() -> None:
+        check_run(*command, "--insert", *rule, cwd=ROOT)
+
+    yield cut
+    run(*command, "--delete", *rule, cwd=ROOT)
+
+
+@pytest.mark.skipif(not os.environ.get("REQUIRE_DOCKER"), reason="cuts this machine's containers off: for CI alone")
+def test_source_edit_builds_without_a_network(project: Render, no_network: Callable[[], None]) -> None:
+    folder, tag = project(), "template-test:offline"
+    assert build(folder, tag).returncode == 0
+    no_network()
     app = folder / "src" / "my_service" / "app.py"
-    app.write_text(app.read_text() + f"# {version}\n")
-    assert rebuilt_steps(build(folder, "template-test:edit").stdout) == {"package"}
+    app.write_text(app.read_text() + f"# {time.time_ns()}\n")
+    result = build(folder, tag)
+    assert result.returncode == 0, result.stdout
+    assert rebuilt_steps(result.stdout) == {"package"}
+    downloading = build(folder, "template-test:cut-off", "--no-cache", "--target=uv")
+    assert downloading.returncode != 0, "the network was there"
 
 
 @pytest.mark.parametrize("target", ["production", "development"])
@@ -311,6 +471,8 @@ def test_build_context_holds_what_is_named(project: Render, tmp_path: Path) -> N
     names = {line.removeprefix("/context/") for line in listed.split()}
     assert names == {
         "README.md",
+        "docker/export_lock.py",
+        "docker/trim.py",
         "entrypoint.sh",
         "gunicorn.conf.py",
         "poetry.lock",

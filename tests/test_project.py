@@ -64,7 +64,8 @@ def test_own_tests_pass(framework: str, environment: Callable[[str], Path], proj
 def test_linters_are_clean(
     framework: str, python_version: str, environment: Callable[[str], Path], project: Render
 ) -> None:
-    folder = project(framework=framework, python_version=python_version)
+    workshop = python_version in {"3.11", "3.14"}
+    folder = project(framework=framework, python_version=python_version, include_workshop=workshop)
     variables = in_environment(environment(framework))
     check_run("git", "init", "--quiet", cwd=folder)
     check_run("git", "add", "--all", cwd=folder)

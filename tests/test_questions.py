@@ -20,6 +20,7 @@ REFUSED = [
     ("framework", "django"),
     ("server", "uwsgi"),
     ("ci", "jenkins"),
+    ("include_workshop", "maybe"),
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
 ]
@@ -47,6 +48,7 @@ def test_questions_stand_in_the_agreed_order() -> None:
         "user_uid",
         "user_gid",
         "ci",
+        "include_workshop",
     ]
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHOICES, Render
+from tests.conftest import CHOICES, TECHNIQUES, Render
 from tests.test_extensions import HAZARDS
 
-COMBINATIONS = list(itertools.product(CHOICES["framework"], CHOICES["python_version"], CHOICES["ci"]))
+COMBINATIONS = [
+    *itertools.product(CHOICES["framework"], CHOICES["python_version"], CHOICES["ci"], [False]),
+    *itertools.product(CHOICES["framework"], ["3.14"], ["github"], [True]),
+]
 
 FILES = {
     ".copier-answers.yml",
@@ -26,6 +29,8 @@ FILES = {
     "Dockerfile",
     "Makefile",
     "README.md",
+    "docker/export_lock.py",
+    "docker/trim.py",
     "docker-compose.yml",
     "entrypoint.sh",
     "gunicorn.conf.py",
@@ -41,6 +46,18 @@ FILES = {
     "tests/test_settings.py",
 }
 FILES_OF_CI = {"github": {".github/workflows/ci.yml"}, "none": set[str]()}
+FILES_OF_WORKSHOP = {
+    "workshop/.gitignore",
+    "workshop/README.md",
+    "workshop/bench.py",
+    "workshop/builder.py",
+    "workshop/packages.txt",
+    "workshop/project.py",
+    "workshop/report.py",
+    "workshop/uv/.gitignore",
+    "workshop/uv/Dockerfile.dockerignore",
+    *(f"workshop/{technique}/Dockerfile" for technique in TECHNIQUES),
+}
 
 PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": tomllib.loads,
@@ -57,30 +74,31 @@ def texts(project: Path) -> dict[str, str]:
     return {str(path.relative_to(project)): path.read_bytes().decode("utf-8") for path in files}
 
 
-@pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
-def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[str, dict[str, str]]:
-    """Return the chosen CI and the files of a rendered project, for each combination."""
-    framework, python_version, ci = request.param
-    return ci, texts(render(framework=framework, python_version=python_version, ci=ci))
+@pytest.fixture(scope="module", params=COMBINATIONS, ids=lambda answers: "-".join(map(str, answers)))
+def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[set[str], dict[str, str]]:
+    """Return the names of the expected files and the files of a rendered project, for each combination."""
+    framework, python_version, ci, workshop = request.param
+    project = render(framework=framework, python_version=python_version, ci=ci, include_workshop=workshop)
+    return FILES | FILES_OF_CI[ci] | (FILES_OF_WORKSHOP if workshop else set()), texts(project)
 
 
-def test_files_are_exactly_those_expected(rendered: tuple[str, dict[str, str]]) -> None:
-    ci, files = rendered
-    assert set(files) == FILES | FILES_OF_CI[ci]
+def test_files_are_exactly_those_expected(rendered: tuple[set[str], dict[str, str]]) -> None:
+    expected, files = rendered
+    assert set(files) == expected
 
 
-def test_files_parse(rendered: tuple[str, dict[str, str]]) -> None:
+def test_files_parse(rendered: tuple[set[str], dict[str, str]]) -> None:
     for name, text in rendered[1].items():
         if parse := PARSERS.get(Path(name).suffix):
             assert parse(text) is not False, name
 
 
-def test_files_hold_no_jinja(rendered: tuple[str, dict[str, str]]) -> None:
+def test_files_hold_no_jinja(rendered: tuple[set[str], dict[str, str]]) -> None:
     for name, text in rendered[1].items():
         assert not re.search(r"\{%|%\}|\{\{|\}\}|\{#|#\}", text), name
 
 
-def test_files_are_tidy(rendered: tuple[str, dict[str, str]]) -> None:
+def test_files_are_tidy(rendered: tuple[set[str], dict[str, str]]) -> None:
     for name, text in rendered[1].items():
         assert text.endswith("\n"), name
         assert not text.endswith("\n\n"), name
