@@ -39,5 +39,9 @@ lint: setup ## Run every check of .pre-commit-config.yaml on every file
 locks: setup ## Renew and prove the poetry.lock files that the template ships
 	@$(BIN)/python -W ignore scripts/locks.py
 
+.PHONY: bench
+bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the README; ARGS=--yes does not ask
+	@$(BIN)/python -W ignore -m scripts.bench $(ARGS)
+
 # DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
 export GIVEN_ANSWERS := $(value DATA)

@@ -60,7 +60,7 @@ def shipped_lock(framework: str, server: str) -> Path:
     return ROOT / "template" / f"{{% if {condition} %}}poetry.lock{{% endif %}}"
 
 
-def render(destination: Path, **answers: str) -> Path:
+def render(destination: Path, **answers: str | bool) -> Path:
     """Render the checkout as it stands into a new folder, with the given answers, and return that folder."""
     run_copy(str(ROOT), destination, data=answers, defaults=True, unsafe=True, vcs_ref="HEAD", quiet=True)
     return destination
