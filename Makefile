@@ -12,7 +12,7 @@ help: ## Show the targets
 .PHONY: setup
 setup: .venv/installed ## Install the locked tools into .venv, each checked against its hash
 
-.venv/installed: poetry.lock scripts/requirements.py
+.venv/installed: poetry.lock scripts/requirements.py template/docker/export_lock.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed: say which, as in make setup PYTHON=python3.13." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
