@@ -37,9 +37,8 @@ class Project:
         self.folder = folder
         self.dependency = dependency
         self.version = ""
-        self._unique = int(
-            time.time()
-        )  # no earlier run has had these edits, so no cache knows them
+        # No earlier run has had edits with this number, so no cache knows them.
+        self._unique = int(time.time())
         shutil.copytree(source, folder, ignore=LEFT_OUT)
         self._files: dict[Path, bytes] = {}
         self._files_with_dependency: dict[Path, bytes] = {}
@@ -67,6 +66,7 @@ class Project:
             builder: What builds the images that lock.
             packages: What to depend on instead of what the project does.
         """
+        builder.build_with(self.folder, ["--target=poetry"], builder.tag("poetry"))
         if packages:
             self._set(PYPROJECT, ["project", "dependencies"], list(packages))
             self._set(PYPROJECT, ["dependency-groups"], {})
@@ -77,9 +77,7 @@ class Project:
 
     def _poetry(self, builder: Builder, *command: str) -> None:
         """Run the project's own Poetry on the copy."""
-        image = builder.tag("poetry")
-        builder.build_with(self.folder, ["--target=poetry"], image)
-        builder.run_in(image, self.folder, "poetry", *command)
+        builder.run_in(builder.tag("poetry"), self.folder, "poetry", *command)
 
     def _locked(self, builder: Builder) -> dict[Path, bytes]:
         """Return the files that edits change; uv's are made from the project's."""
