@@ -245,7 +245,8 @@ class Builder:
         port = free_port()
         publish = f"--publish=127.0.0.1:{port}:{next(iter(exposed)).split('/')[0]}"
         start = time.monotonic()
-        container = docker("run", "--detach", self.label, publish, tag).strip()
+        workers = "--env=WEB_CONCURRENCY=2"  # the project would count the CPUs, the techniques do not
+        container = docker("run", "--detach", self.label, publish, workers, tag).strip()
         try:
             while time.monotonic() - start < SECONDS_TO_START:
                 if version_of(port) == version:

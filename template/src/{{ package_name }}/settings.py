@@ -18,3 +18,5 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)
     ] = "info"
     log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = "text"
+    # Addresses and networks of proxies, with commas between them, or * for anyone.
+    forwarded_allow_ips: str = "127.0.0.1,::1"
