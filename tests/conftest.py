@@ -1,5 +1,7 @@
 """Fixtures: projects rendered once for each set of answers, and ways to run commands in them."""
 
+import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -13,11 +15,14 @@ from pytest_copie.plugin import Copie
 
 from scripts.locks import choices
 from scripts.new import questions
+from tests.trial import put_on_trial
 
 ROOT = Path(__file__).parent.parent
 COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 QUESTIONS = {name: COPIER_YML[name] for name in questions()}
 CHOICES = choices()
+# What a service is made of: each framework with each server.
+STACKS = list(itertools.product(CHOICES["framework"], CHOICES["server"]))
 # The folders of the workshop: one for each technique of the articles, and uv.
 TECHNIQUES = [
     "01-naive",
@@ -37,6 +42,9 @@ class Render(Protocol):
 
     def __call__(self, **answers: str | int) -> Path:
         """Return the folder of the project."""
+
+
+Image = Callable[..., str]
 
 
 def check_answers(answers: Mapping[str, str | int]) -> None:
@@ -110,6 +118,32 @@ def project(render: Render, tmp_path: Path) -> Callable[..., Path]:
     return copy
 
 
+@pytest.fixture(scope="session")
+def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Return a function that builds an image of a rendered project, once, and gives its name.
+
+    With `on_trial=True`, the project has the routes of `tests/trial.py`.
+    """
+    built: dict[str, str] = {}
+
+    def build_once(target: str = "production", on_trial: bool = False, **answers: str | int) -> str:
+        key = json.dumps([target, on_trial, answers], sort_keys=True)
+        if key not in built:
+            folder = render(**answers)
+            if on_trial:
+                folder = tmp_path_factory.mktemp("trial") / "project"
+                shutil.copytree(render(**answers), folder)
+                put_on_trial(folder, str(answers["framework"]))
+            tag = f"template-test:{len(built)}"
+            check_run("docker", "build", "--progress=plain", f"--tag={tag}", f"--target={target}", ".", cwd=folder)
+            built[key] = tag
+        return built[key]
+
+    yield build_once
+    left = run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", "template-test", cwd=ROOT).stdout.split()
+    run("docker", "image", "rm", "--force", *left, cwd=ROOT)
+
+
 @pytest.fixture
 def template_clone(tmp_path: Path) -> Path:
     """Return a repository of its own that holds the checkout as it stands, committed."""
@@ -159,7 +193,13 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             "MAKELEVEL",
             "ARGS",
             "GIVEN_ANSWERS",
+            "FORWARDED_ALLOW_IPS",
+            "GRACEFUL_TIMEOUT",
+            "IMAGE",
+            "MAX_REQUESTS",
+            "WEB_CONCURRENCY",
             "POETRY_PLUGINS",
+            "REPLICAS",
         ):
             patch.delenv(name, raising=False)
         patch.setenv("POETRY_VIRTUALENVS_CREATE", "false")

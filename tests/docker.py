@@ -7,8 +7,10 @@ import re
 import socket
 import subprocess
 import tarfile
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,11 @@ from tests.conftest import ROOT, check_run, run
 
 # How a careful operator runs a container.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+# Prints the user and the group of every process in a container.
+PROCESS_IDS = (
+    "import pathlib; print(sorted({tuple(line.split()[1] for line in status.read_text().splitlines() "
+    "if line.startswith(('Uid:', 'Gid:'))) for status in pathlib.Path('/proc').glob('[0-9]*/status')}))"
+)
 # What the stand-ins for the base images need where Poetry resolves; asleep with the official ones.
 PLUGINS = "poetry-plugin-pypi-mirror"
 
@@ -32,23 +39,51 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer of a service: its status and its text."""
+    """An answer of a service: its status, its text and its headers, in lower case."""
 
     status: int
     text: str
+    headers: Mapping[str, str]
 
     def json(self) -> Any:
         """Return the answer's JSON."""
         return json.loads(self.text)
 
 
-def get(port: int, path: str = "/", seconds: float = 30) -> Response:
+def ask(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
+    """Ask a service on loopback once.
+
+    Args:
+        port: The port on 127.0.0.1.
+        path: The path to ask for.
+        seconds: How long each step may take, in seconds.
+        headers: Headers to send.
+
+    Returns:
+        The answer, whatever its status.
+
+    Raises:
+        OSError: The service refuses the connection, or ends it.
+        http.client.HTTPException: What it says is no answer.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        fields = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(answer.status, answer.read().decode(), fields)
+    finally:
+        connection.close()
+
+
+def get(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
     """Ask a service on loopback, again and again until it answers.
 
     Args:
         port: The port on 127.0.0.1.
         path: The path to ask for.
         seconds: How long to try, in seconds.
+        headers: Headers to send.
 
     Returns:
         The first answer, whatever its status.
@@ -58,16 +93,61 @@ def get(port: int, path: str = "/", seconds: float = 30) -> Response:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
         try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return Response(answer.status, answer.read().decode())
+            return ask(port, path, seconds, headers)
         except (OSError, http.client.HTTPException):
             time.sleep(0.05)
-        finally:
-            connection.close()
     raise TimeoutError(f"no answer from port {port} within {seconds} s")
+
+
+class Load:
+    """Clients that ask a service, one request after the other, each on a connection that is kept.
+
+    Attributes:
+        outcomes: How often each status came, or each kind of failure, by its name.
+    """
+
+    def __init__(self, port: int, path: str = "/", clients: int = 8) -> None:
+        """Prepare the clients.
+
+        Args:
+            port: The port on 127.0.0.1.
+            path: The path to ask for.
+            clients: How many ask at the same time.
+        """
+        self.outcomes: Counter[str] = Counter()
+        self._port = port
+        self._path = path
+        self._left = 0
+        self._clients = clients
+        self._threads: list[threading.Thread] = []
+
+    def start(self, count: int) -> None:
+        """Start to send so many requests in all."""
+        self._left = count
+        self._threads = [threading.Thread(target=self._ask) for _ in range(self._clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> Counter[str]:
+        """Wait until every request has its answer, and return the outcomes."""
+        for thread in self._threads:
+            thread.join(timeout=120)
+        return self.outcomes
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        while self._left > 0:
+            self._left -= 1
+            try:
+                connection.request("GET", self._path)
+                answer = connection.getresponse()
+                answer.read()
+                self.outcomes[str(answer.status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.outcomes[type(error).__name__] += 1
+                connection.close()
+        connection.close()
 
 
 def seconds_until(text: str, port: int, path: str = "/", seconds: float = 10) -> float:
@@ -122,9 +202,19 @@ class Container:
     id: str
     port: int
 
-    def get(self, path: str = "/") -> Response:
-        """Ask the service."""
-        return get(self.port, path)
+    def get(self, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
+        """Ask the service until it answers, as the function `get` does."""
+        return get(self.port, path, seconds, headers)
+
+    @property
+    def address(self) -> str:
+        """The container's own address, past the port that Docker publishes."""
+        networks = inspect("container", self.id)["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
+    def workers(self) -> set[int]:
+        """Return the process IDs that workers said they have, as they are in the container."""
+        return {int(pid) for pid in re.findall(r"(?:Booting|Spawning) worker.*?(?:pid|PID): (\d+)", self.logs())}
 
     def logs(self) -> str:
         """Return what the container has printed."""
@@ -134,20 +224,34 @@ class Container:
         """Run a command in the container and return what it printed."""
         return check_run("docker", "exec", self.id, *command, cwd=ROOT).strip()
 
-    def health(self, seconds: float = 20) -> str:
-        """Return the container's health once it is no longer starting, or after so many seconds."""
+    def health(self, unlike: str = "starting", seconds: float = 20) -> str:
+        """Return the container's health once it is unlike the given one, or after so many seconds."""
         deadline = time.monotonic() + seconds
         while True:
             status = str(inspect("container", self.id)["State"]["Health"]["Status"])
-            if status != "starting" or time.monotonic() > deadline:
+            if status != unlike or time.monotonic() > deadline:
                 return status
             time.sleep(0.2)
 
-    def stop(self) -> tuple[int, float]:
-        """Stop the container as `docker stop` does by default; return its exit code and the seconds it took."""
+    def stop(self, signal: str = "SIGTERM") -> tuple[int, float]:
+        """Stop the container, with a minute's patience; return its exit code and the seconds it took."""
         start = time.monotonic()
-        check_run("docker", "stop", self.id, cwd=ROOT)
-        return int(inspect("container", self.id)["State"]["ExitCode"]), time.monotonic() - start
+        check_run("docker", "stop", f"--signal={signal}", "--timeout=60", self.id, cwd=ROOT)
+        return self.wait(), time.monotonic() - start
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait until the container has ended by itself, for so many seconds; return its exit code.
+
+        Raises:
+            TimeoutError: The container is still running then.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state = inspect("container", self.id)["State"]
+            if not state["Running"]:
+                return int(state["ExitCode"])
+            time.sleep(0.1)
+        raise TimeoutError(f"the container still runs after {seconds} s:\n{self.logs()}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import CHOICES, ROOT, Render, check_run, commit, run
-from tests.docker import PLUGINS, free_port, get, inspect, seconds_until
+from tests.conftest import ROOT, STACKS, Render, check_run, commit, run
+from tests.docker import PLUGINS, Load, free_port, get, inspect, seconds_until
+from tests.trial import put_on_trial
 
 pytestmark = pytest.mark.docker
 
@@ -55,9 +57,11 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
     """Return a function that makes a committed project; its containers and images go when the test ends."""
     projects = []
 
-    def make_project(framework: str = "fastapi") -> Made:
+    def make_project(framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False) -> Made:
         name = f"made-{framework}-{len(request.node.name)}"
-        folder = project(framework=framework, app_name=name)
+        folder = project(framework=framework, server=server, app_name=name)
+        if on_trial:
+            put_on_trial(folder, framework)
         commit(folder, "start from the template")
         projects.append(Made(folder, name, free_port()))
         return projects[-1]
@@ -67,9 +71,10 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
         one.make("clean")
 
 
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_first_day(framework: str, made: Callable[..., Made]) -> None:
-    day = made(framework)
+# Flask's development server is the same, whichever serves in production.
+@pytest.mark.parametrize(("framework", "server"), [stack for stack in STACKS if stack != ("flask", "granian")])
+def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> None:
+    day = made(framework, server)
     port = day.port
 
     assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{port}"
@@ -83,7 +88,7 @@ def test_first_day(framework: str, made: Callable[..., Made]) -> None:
     app.write_text(text)
     assert seconds_until('"ok"', port, "/health") < 2
 
-    assert re.search(r"\b1\d passed", day.check_make("test"))
+    assert re.search(r"\b[12]\d passed", day.check_make("test"))
     assert "1 passed" in day.check_make("test", "ARGS=-k 'health_gives and status'")
     assert day.make("test", "ARGS=-k no_such_test").returncode != 0
     lint = day.check_make("lint")
@@ -168,10 +173,10 @@ def run_in_terminal(day: Made) -> "pexpect.spawn[str]":
     return server
 
 
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_run_serves_the_production_image_locked_down(framework: str, made: Callable[..., Made]) -> None:
-    day = made(framework)
-    server = run_in_terminal(day)
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_run_serves_the_production_image_locked_down(framework: str, server: str, made: Callable[..., Made]) -> None:
+    day = made(framework, server, on_trial=True)
+    terminal = run_in_terminal(day)
     try:
         assert get(day.port, "/health").status == 200
         listed = check_run("docker", "ps", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).split()
@@ -179,11 +184,15 @@ def test_run_serves_the_production_image_locked_down(framework: str, made: Calla
         assert host_config["ReadonlyRootfs"] is True
         assert host_config["CapDrop"] == ["ALL"]
         assert host_config["SecurityOpt"] == ["no-new-privileges"]
+        in_flight = Load(day.port, "/sleep?seconds=2", clients=20)
+        in_flight.start(20)
+        time.sleep(1)
     finally:
-        server.sendintr()
-        server.expect(pexpect.EOF)
-        server.close()
-    assert (server.exitstatus, server.signalstatus) == (None, signal.SIGINT), server.before
+        terminal.sendintr()
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+    assert (terminal.exitstatus, terminal.signalstatus) == (None, signal.SIGINT), terminal.before
+    assert in_flight.finish() == {"200": 20}
     assert run("docker", "ps", "--all", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).stdout == ""
 
 

@@ -1,6 +1,7 @@
 """The rendered files: which there are, that each parses, and that nothing of Jinja shows."""
 
 import itertools
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from tests.conftest import CHOICES, TECHNIQUES, Render
 from tests.test_extensions import HAZARDS
 
 COMBINATIONS = [
-    *itertools.product(CHOICES["framework"], CHOICES["python_version"], CHOICES["ci"], [False]),
-    *itertools.product(CHOICES["framework"], ["3.14"], ["github"], [True]),
+    *itertools.product(CHOICES["framework"], CHOICES["server"], CHOICES["python_version"], CHOICES["ci"], [False]),
+    *itertools.product(CHOICES["framework"], CHOICES["server"], ["3.14"], ["github"], [True]),
 ]
 
 FILES = {
@@ -31,12 +32,13 @@ FILES = {
     "README.md",
     "docker/export_lock.py",
     "docker/trim.py",
+    "docker-compose.override.yml",
     "docker-compose.yml",
     "entrypoint.sh",
-    "gunicorn.conf.py",
     "poetry.lock",
     "pyproject.toml",
     "src/my_service/__init__.py",
+    "src/my_service/access_log.py",
     "src/my_service/app.py",
     "src/my_service/logs.py",
     "src/my_service/settings.py",
@@ -45,6 +47,8 @@ FILES = {
     "tests/test_logs.py",
     "tests/test_settings.py",
 }
+FILES_OF_FRAMEWORK = {"flask": {"src/my_service/proxies.py", "tests/test_proxies.py"}, "fastapi": set[str]()}
+FILES_OF_SERVER = {"gunicorn": {"gunicorn.conf.py"}, "granian": {"granian.conf.py", "granian.logging.json"}}
 FILES_OF_CI = {"github": {".github/workflows/ci.yml"}, "none": set[str]()}
 FILES_OF_WORKSHOP = {
     "workshop/.gitignore",
@@ -62,6 +66,7 @@ FILES_OF_WORKSHOP = {
 PARSERS: dict[str, Callable[[str], object]] = {
     ".toml": tomllib.loads,
     ".lock": tomllib.loads,
+    ".json": json.loads,
     ".yml": yaml.safe_load,
     ".yaml": yaml.safe_load,
     ".py": lambda text: compile(text, "rendered", "exec"),
@@ -77,9 +82,12 @@ def texts(project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module", params=COMBINATIONS, ids=lambda answers: "-".join(map(str, answers)))
 def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[set[str], dict[str, str]]:
     """Return the names of the expected files and the files of a rendered project, for each combination."""
-    framework, python_version, ci, workshop = request.param
-    project = render(framework=framework, python_version=python_version, ci=ci, include_workshop=workshop)
-    return FILES | FILES_OF_CI[ci] | (FILES_OF_WORKSHOP if workshop else set()), texts(project)
+    framework, server, python_version, ci, workshop = request.param
+    project = render(
+        framework=framework, server=server, python_version=python_version, ci=ci, include_workshop=workshop
+    )
+    files = FILES | FILES_OF_FRAMEWORK[framework] | FILES_OF_SERVER[server] | FILES_OF_CI[ci]
+    return files | (FILES_OF_WORKSHOP if workshop else set()), texts(project)
 
 
 def test_files_are_exactly_those_expected(rendered: tuple[set[str], dict[str, str]]) -> None:
@@ -138,5 +146,8 @@ def test_longest_name_becomes_package_and_image(render: Render) -> None:
     project = render(app_name=name)
     assert len(name) == 64
     assert (project / "src" / name.replace("-", "_") / "app.py").exists()
-    compose = yaml.safe_load((project / "docker-compose.yml").read_text())
-    assert compose["services"]["production"]["image"] == name
+    deployed, built = (
+        yaml.safe_load((project / file).read_text())["services"]["production"]["image"]
+        for file in ("docker-compose.yml", "docker-compose.override.yml")
+    )
+    assert (deployed, built) == (f"${{IMAGE:-{name}}}", name)

@@ -41,7 +41,7 @@ def test_update_brings_improvements_and_keeps_edits(committed_project: Path, tem
     (committed_project / "poetry.lock").write_text("made anew by the team\n")
     commit(committed_project, "our own work")
     owned = ["README.md.jinja", "src/{{ package_name }}/settings.py", "tests/test_settings.py.jinja"]
-    for name in ["Makefile.jinja", "gunicorn.conf.py.jinja", *owned]:
+    for name in ["Makefile.jinja", "{% if server == 'gunicorn' %}gunicorn.conf.py{% endif %}.jinja", *owned]:
         file = template_clone / "template" / name
         file.write_text("# improved\n" + file.read_text())
     for lock in template_clone.glob("template/*poetry.lock*"):

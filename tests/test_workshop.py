@@ -11,10 +11,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import CHOICES, ROOT, TECHNIQUES, Render, check_run, commit, run
+from tests.conftest import ROOT, TECHNIQUES, Render, check_run, commit, run
 from tests.docker import PLUGINS, build, container, files_of, inspect, seconds_until
 
-FRAMEWORKS = CHOICES["framework"]
+# Each framework and each server once: a technique knows only the server's files and its command.
+PAIRS = [("flask", "granian"), ("fastapi", "gunicorn")]
 # What stays root, as its article has it.
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 
@@ -26,13 +27,13 @@ def technique(render: Render) -> Iterator[Technique]:
     """Return a function that builds a technique's image from a rendered project, and gives its name."""
     built = set()
 
-    def build_once(name: str, framework: str, *options: str) -> str:
-        project = render(framework=framework, include_workshop=True)
+    def build_once(name: str, framework: str, server: str, *options: str) -> str:
+        project = render(framework=framework, server=server, include_workshop=True)
         file = f"--file=workshop/{name}/Dockerfile"
         if name == "uv" and not (project / "workshop" / "uv" / "uv.lock").exists():
             command = ("build", file, "--target=lock", "--output=workshop/uv", ".")
             check_run("docker", *command, cwd=project)
-        tag = f"workshop-test:{name}-{framework}"
+        tag = f"workshop-test:{name}-{framework}-{server}"
         result = build(project, tag, file, f"--build-arg=POETRY_PLUGINS={PLUGINS}", *options)
         assert result.returncode == 0, result.stdout
         built.add(tag)
@@ -43,10 +44,10 @@ def technique(render: Render) -> Iterator[Technique]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(("framework", "server"), PAIRS)
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_technique_builds_and_serves(name: str, framework: str, technique: Technique) -> None:
-    image = technique(name, framework)
+def test_technique_builds_and_serves(name: str, framework: str, server: str, technique: Technique) -> None:
+    image = technique(name, framework, server)
     with container(image) as service:
         assert service.get("/health").json() == {"status": "ok", "version": "0.1.0"}
         assert service.get("/").json()["name"] == "my-service"
@@ -54,10 +55,12 @@ def test_technique_builds_and_serves(name: str, framework: str, technique: Techn
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_wheel_has_a_development_stage_that_reloads(framework: str, technique: Technique, project: Render) -> None:
-    image = technique("04-wheel", framework, "--target=development")
-    folder = project(framework=framework, include_workshop=True)
+@pytest.mark.parametrize(("framework", "server"), [*PAIRS, ("fastapi", "granian")])
+def test_wheel_has_a_development_stage_that_reloads(
+    framework: str, server: str, technique: Technique, project: Render
+) -> None:
+    image = technique("04-wheel", framework, server, "--target=development")
+    folder = project(framework=framework, server=server, include_workshop=True)
     app = folder / "src" / "my_service" / "app.py"
     with container(image, f"--volume={folder / 'src'}:/app/src") as service:
         assert service.get("/health").json()["status"] == "ok"
@@ -67,17 +70,17 @@ def test_wheel_has_a_development_stage_that_reloads(framework: str, technique: T
 
 @pytest.mark.docker
 def test_dev_stage_has_the_tools_and_app_has_none(technique: Technique) -> None:
-    dev = technique("05-builder-app-dev", "fastapi", "--target=dev")
+    dev = technique("05-builder-app-dev", *PAIRS[1], "--target=dev")
     check_run("docker", "run", "--rm", "--entrypoint=pytest", dev, "--version", cwd=ROOT)
     assert not [name for name in files_of(dev) if name.endswith("bin/sudo")]
-    app = technique("05-builder-app-dev", "fastapi")
+    app = technique("05-builder-app-dev", *PAIRS[1])
     assert not [name for name in files_of(app) if name.endswith(("bin/pytest", "bin/poetry"))]
 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("name", ["04-wheel", "05-builder-app-dev", "06-environment-copied", "07-cache-mounts"])
 def test_technique_ships_no_poetry(name: str, technique: Technique) -> None:
-    files = files_of(technique(name, "fastapi"))
+    files = files_of(technique(name, *PAIRS[1]))
     assert not [file for file in files if file.endswith(("bin/poetry", "bin/uv")) or "/poetry/" in file]
 
 

@@ -1,0 +1,188 @@
+"""The production container locked down: any user, nothing to write to, no network, no secret."""
+
+import base64
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, STACKS, Image, Render, check_run, run
+from tests.docker import HARDENED, PROCESS_IDS, container, inspect
+
+pytestmark = pytest.mark.docker
+
+IDS = [(1000, 1000), (501, 20), (33, 33), (65534, 65534), (197609, 197121), (1001, 100)]
+ASK = (
+    "import json, urllib.request; "
+    "print(json.load(urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5))['status'])"
+)
+
+
+def check_locked_down(runs: list[tuple[str, int, int, list[str]]]) -> None:
+    """Run images without a network, a capability or a file system to write to; each must serve, as the given user.
+
+    Args:
+        runs: Image, user ID, group ID and more options of `docker run` for each container; all run at the same time.
+    """
+    with ExitStack() as stack:
+        services = [
+            stack.enter_context(container(image, *HARDENED, "--network=none", "--env=WEB_CONCURRENCY=1", *options))
+            for image, _, _, options in runs
+        ]
+        for service, (_, uid, gid, _) in zip(services, runs, strict=True):
+            assert service.health() == "healthy", service.logs()
+            assert service.execute("python", "-c", ASK) == "ok"
+            assert service.execute("python", "-c", PROCESS_IDS) == f"[('{uid}', '{gid}')]"
+            assert service.stop()[0] == 0
+            assert "Traceback" not in service.logs()
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_any_user_at_run_time(framework: str, server: str, image: Image) -> None:
+    name = image(framework=framework, server=server)
+    check_locked_down([(name, uid, gid, [f"--user={uid}:{gid}"]) for uid, gid in IDS])
+
+
+def test_any_user_as_an_answer(image: Image) -> None:
+    names = [image(user_uid=uid, user_gid=gid) for uid, gid in IDS]
+    assert [inspect("image", name)["Config"]["User"] for name in names] == [f"{uid}:{gid}" for uid, gid in IDS]
+    check_locked_down([(name, uid, gid, []) for name, (uid, gid) in zip(names, IDS, strict=True)])
+
+
+@pytest.mark.parametrize(("uid", "gid"), IDS)
+def test_any_user_in_development(uid: int, gid: int, image: Image) -> None:
+    name = image(target="development", user_uid=uid, user_gid=gid)
+    assert inspect("image", name)["Config"]["User"] == f"{uid}:{gid}"
+    with container(name, command=("python", "-m", "http.server", "8000")) as service:
+        assert service.get("/").status == 200
+        assert service.execute("python", "-c", PROCESS_IDS) == f"[('{uid}', '{gid}')]"
+
+
+# Every file that may be written, wherever it is mounted; the kernel's own are left out.
+WRITABLE = (
+    "(find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o ! -type l -writable -print;"
+    " find /dev -type d -writable) 2>/dev/null"
+)
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_nothing_may_be_written(framework: str, server: str, image: Image) -> None:
+    name = image(framework=framework, server=server)
+    with container(name, *HARDENED, "--tmpfs=/tmp") as service:
+        service.get("/health")
+        found = run("docker", "exec", service.id, "sh", "-c", WRITABLE, cwd=ROOT).stdout.split()
+        assert set(found) <= {"/tmp", "/dev/shm", "/dev/mqueue"}, found
+        changes = check_run("docker", "diff", service.id, cwd=ROOT)
+        assert changes == "", changes
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_image_adds_no_setuid_file(framework: str, server: str, image: Image) -> None:
+    def privileged(name: str) -> set[str]:
+        command = (
+            "run",
+            "--rm",
+            "--user=0",
+            "--entrypoint=find",
+            name,
+            "/",
+            "-xdev",
+            "-perm",
+            "/6000",
+            "!",
+            "-type",
+            "d",
+        )
+        return set(check_run("docker", *command, cwd=ROOT).split())
+
+    base = privileged("python:3.14-slim-trixie")
+    assert base, "the base image has none, so that none could be found"
+    assert privileged(image(framework=framework, server=server)) <= base
+
+
+PASSWORD = "correct-horse-battery"  # noqa: S105 # of an index that lives as long as a test
+
+
+class Index(SimpleHTTPRequestHandler):
+    """A package index that wants a password: the simple repository API over a folder, one folder a project."""
+
+    def do_GET(self) -> None:
+        """Answer who knows the password."""
+        expected = "Basic " + base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+        if self.headers.get("Authorization") == expected:
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def private_index(folder: Path) -> Iterator[str]:
+    """Serve a folder of projects on loopback, and yield the address of the index with its password."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Index, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://user:{PASSWORD}@127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def wheels(image: Image, tmp_path: Path) -> Path:
+    """Return a folder with all that a build of the default project fetches, as an index has it."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    fetch = (
+        "for what in uv==$UV_VERSION '-r /requirements/main.txt' '-r /requirements/build.txt'; do"
+        " pip download --quiet --no-deps --dest=/out $what; done;"
+        f" chown -R {os.getuid()}:{os.getgid()} /out"
+    )
+    dockerfile = (ROOT / "template" / "Dockerfile.jinja").read_text()
+    version = dockerfile.partition("ARG UV_VERSION=")[2].split()[0]
+    options = (f"--env=UV_VERSION={version}", f"--volume={folder}:/out")
+    check_run("docker", "run", "--rm", *options, image(target="requirements"), "sh", "-ec", fetch, cwd=ROOT)
+    for file in list(folder.iterdir()):
+        project = folder / file.name.split("-")[0].replace("_", "-").lower()
+        project.mkdir(exist_ok=True)
+        file.rename(project / file.name)
+    return folder
+
+
+def test_secrets_of_an_index_stay_out_of_the_image(wheels: Path, render: Render) -> None:
+    tag = "template-test:private"
+    with private_index(wheels) as address:
+        secrets = {"PIP_INDEX_URL": address, "UV_DEFAULT_INDEX": address}
+        command = ["docker", "build", "--network=host", "--no-cache", "--progress=plain", f"--tag={tag}", "."]
+        command += [f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}"]
+        given = [f"--secret=id={name}" for name in secrets]
+        wrong = run(
+            *command, *given, cwd=render(), **{name: value.replace(PASSWORD, "no") for name, value in secrets.items()}
+        )
+        assert wrong.returncode != 0, "the index was not asked"
+        built = run(*command, *given, cwd=render(), **secrets)
+        assert built.returncode == 0, built.stdout
+    assert PASSWORD not in built.stdout
+    assert PASSWORD not in check_run("docker", "history", "--no-trunc", tag, cwd=ROOT)
+    assert PASSWORD not in json.dumps(inspect("image", tag))
+    with subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        tail, size = b"", 0
+        while block := process.stdout.read(2**20):
+            assert PASSWORD.encode() not in tail + block
+            tail, size = block[-len(PASSWORD) :], size + len(block)
+    assert size > 50 * 2**20, "the layers were not read"
+    with container(tag) as service:
+        assert service.get("/health").status == 200

@@ -1,0 +1,98 @@
+"""The production image's health check: what it costs, what it follows, and what it notices."""
+
+import json
+import threading
+import time
+from datetime import datetime
+
+import pytest
+
+from tests.conftest import ROOT, STACKS, Image, check_run
+from tests.docker import HARDENED, Load, container, inspect
+
+pytestmark = pytest.mark.docker
+
+# Runs a command, and prints its exit code and the most memory it held, in MiB.
+PEAK = (
+    "import os, sys; pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ); "
+    "_, status, usage = os.wait4(pid, 0); print(os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024)"
+)
+OFTEN = ("--health-interval=500ms", "--health-timeout=1s", "--health-retries=2", "--health-start-interval=500ms")
+THREADS = 128
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_health_check_is_quick_and_small(framework: str, server: str, image: Image) -> None:
+    name = image(framework=framework, server=server)
+    command = inspect("image", name)["Config"]["Healthcheck"]["Test"][1:]
+    with container(name, *HARDENED) as service:
+        assert service.health() == "healthy"
+        seconds = []
+        for _ in range(5):
+            start = time.monotonic()
+            code, memory = service.execute("python", "-ISc", PEAK, *command).split()
+            seconds.append(time.monotonic() - start)
+            assert code == "0"
+            assert float(memory) < 15
+        # The command, the Python that measures it, and docker exec.
+        assert min(seconds) < 0.3
+        probes = inspect("container", service.id)["State"]["Health"]["Log"]
+        took = [datetime.fromisoformat(p["End"][:26]) - datetime.fromisoformat(p["Start"][:26]) for p in probes]
+        assert min(took).total_seconds() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("variables", "port"),
+    [
+        ({"PORT": "9321"}, 9321),
+        ({"HOST": "127.0.0.1"}, 8000),
+        ({"HOST": "::1"}, 8000),
+        ({"HOST": "::", "PORT": "80"}, 80),
+        ({"PORT": ""}, 8000),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_health_check_follows_the_address(
+    framework: str, server: str, variables: dict[str, str], port: int, image: Image
+) -> None:
+    options = [f"--env={name}={value}" for name, value in variables.items()]
+    if port == 80:
+        options.append("--sysctl=net.ipv4.ip_unprivileged_port_start=0")
+    options.append("--sysctl=net.ipv6.conf.all.disable_ipv6=0")
+    with container(image(framework=framework, server=server), *options, port=port) as service:
+        assert service.health() == "healthy", service.logs()
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_health_turns_when_the_service_hangs_and_back(framework: str, server: str, image: Image) -> None:
+    name = image(on_trial=True, framework=framework, server=server)
+    with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
+        assert service.health() == "healthy"
+        clients = 1 if framework == "fastapi" else THREADS + 8
+        load = Load(service.port, "/hang?seconds=6", clients)
+        load.start(clients)
+        assert service.health(unlike="healthy", seconds=8) == "unhealthy"
+        assert service.health(unlike="unhealthy", seconds=20) == "healthy"
+        assert load.finish() == {"200": clients}, service.logs()[-2000:]
+        assert "/health" not in service.logs()
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_busy_service_stays_healthy(framework: str, server: str, image: Image) -> None:
+    name = image(on_trial=True, framework=framework, server=server)
+    with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
+        assert service.health() == "healthy"
+        load = Load(service.port, "/sleep?seconds=3", clients=64)
+        loader = threading.Thread(target=load.start, args=(64,))
+        loader.start()
+        assert service.health(unlike="healthy", seconds=3) == "healthy"
+        loader.join()
+        assert load.finish() == {"200": 64}
+
+
+def test_health_check_names_no_tool(image: Image) -> None:
+    for framework, server in STACKS:
+        test = inspect("image", image(framework=framework, server=server))["Config"]["Healthcheck"]["Test"]
+        assert test[:3] == ["CMD", "python", "-IS"], json.dumps(test)
+        check_run("docker", "run", "--rm", image(framework=framework, server=server), "python", "-ISc", "", cwd=ROOT)

@@ -1,0 +1,105 @@
+"""A service on trial: a rendered project with routes that wait, block, fail and tell, and with hooks at its end."""
+
+import json
+from pathlib import Path
+
+# Added to app.py. TRIAL_FAULT makes the service fail while it starts.
+ROUTES = {
+    "fastapi": """
+
+import asyncio, atexit, os, time
+from fastapi import Request
+from fastapi.responses import RedirectResponse
+
+atexit.register(lambda: log.info("atexit ran"))
+if os.environ.get("TRIAL_FAULT") == "import":
+    raise RuntimeError("planted")
+
+@app.get("/sleep")
+async def sleep(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "slept"
+
+@app.get("/hang")
+async def hang(seconds: float) -> str:
+    time.sleep(seconds)
+    return "hung"
+
+@app.get("/boom")
+async def boom() -> str:
+    raise RuntimeError("planted")
+
+@app.get("/log")
+async def write(text: str) -> str:
+    log.info("said", text=text)
+    return "logged"
+
+@app.get("/who")
+async def who(request: Request) -> dict[str, str | None]:
+    return {
+        "scheme": request.url.scheme,
+        "url": str(request.url_for("who")),
+        "client": request.client.host if request.client else None,
+        "pid": str(os.getpid()),
+    }
+
+@app.get("/redirect")
+async def redirect(request: Request) -> RedirectResponse:
+    return RedirectResponse(request.url_for("who"))
+""",
+    "flask": """
+
+import atexit, os, time
+from flask import redirect as to, request, url_for
+
+atexit.register(lambda: log.info("atexit ran"))
+if os.environ.get("TRIAL_FAULT") == "import":
+    raise RuntimeError("planted")
+
+@routes.get("/sleep")
+@routes.get("/hang")
+def sleep() -> str:
+    time.sleep(float(request.args["seconds"]))
+    return "slept"
+
+@routes.get("/boom")
+def boom() -> str:
+    raise RuntimeError("planted")
+
+@routes.get("/log")
+def write() -> str:
+    log.info("said", text=request.args["text"])
+    return "logged"
+
+@routes.get("/who")
+def who() -> dict[str, str | None]:
+    return {
+        "scheme": request.scheme,
+        "url": url_for(".who", _external=True),
+        "client": request.remote_addr,
+        "pid": str(os.getpid()),
+    }
+
+@routes.get("/redirect")
+def redirect() -> object:
+    return to(url_for(".who", _external=True))
+""",
+}
+LIFESPAN_FAULT = (
+    '    import os\n    if os.environ.get("TRIAL_FAULT") == "lifespan":\n        raise RuntimeError("planted")\n'
+)
+
+
+def put_on_trial(project: Path, framework: str) -> None:
+    """Add the routes and the hooks to the application of a rendered project."""
+    (app,) = project.glob("src/*/app.py")
+    before, marker, after = app.read_text().partition("\n\ndef create_app")
+    text = before + ROUTES[framework] + marker + after
+    app.write_text(
+        text.replace('    log.info("started", app=app.title', LIFESPAN_FAULT + '    log.info("started", app=app.title')
+    )
+
+
+def records(log: str) -> list[dict[str, object]]:
+    """Return the records of a log that was written as JSON, one object a line."""
+    return [json.loads(line) for line in log.splitlines()]
