@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/installed ## Install the locked tools into .venv, each checked against its hash
@@ -42,6 +42,10 @@ locks: setup ## Renew and prove the poetry.lock files that the template ships
 .PHONY: bench
 bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the README; ARGS=--yes does not ask
 	@$(BIN)/python -W ignore -m scripts.bench $(ARGS)
+
+.PHONY: bench-servers
+bench-servers: setup ## Measure the servers under load, for the README
+	@$(BIN)/python -W ignore -m scripts.servers
 
 # DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
 export GIVEN_ANSWERS := $(value DATA)
