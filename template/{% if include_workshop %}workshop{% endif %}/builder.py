@@ -245,7 +245,7 @@ class Builder:
         port = free_port()
         publish = f"--publish=127.0.0.1:{port}:{next(iter(exposed)).split('/')[0]}"
         start = time.monotonic()
-        workers = "--env=WEB_CONCURRENCY=2"  # the project would count the CPUs, the techniques do not
+        workers = "--env=WEB_CONCURRENCY=2"  # the project alone would count the CPUs
         container = docker("run", "--detach", self.label, publish, workers, tag).strip()
         try:
             while time.monotonic() - start < SECONDS_TO_START:
