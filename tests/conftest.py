@@ -23,6 +23,8 @@ QUESTIONS = {name: COPIER_YML[name] for name in questions()}
 CHOICES = choices()
 # What a service is made of: each framework with each server.
 STACKS = list(itertools.product(CHOICES["framework"], CHOICES["server"]))
+# Each framework and each server once, where the two have nothing to do with each other.
+PAIRS = list(zip(CHOICES["framework"], reversed(CHOICES["server"]), strict=True))
 # The folders of the workshop: one for each technique of the articles, and uv.
 TECHNIQUES = [
     "01-naive",

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import STACKS, Image
+from tests.conftest import STACKS, Image, Render
 from tests.docker import HARDENED, Load, ask, container
 
 pytestmark = pytest.mark.docker
@@ -103,7 +104,8 @@ def test_memory_does_not_grow(framework: str, server: str, image: Image) -> None
         assert used[1] <= used[0] * 1.1, used
 
 
-# A request, and what may come back: a status, or nothing where the connection is closed.
+# A request, and what may come back: a status, or nothing where the connection is closed instead of a refusal.
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
     "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), {b"400"}),
     "no-version": (b"GET /\r\n\r\n", {b"400", b"505", b"200"}),
@@ -115,7 +117,8 @@ REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
         b"0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n",
         {b"400", b"405"},
     ),
-    "bad-chunk": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", {b"400", b"405"}),
+    "bad-chunk": (CHUNKED + b"zz\r\n", {b"400", b"405"}),
+    "trailers-of-megabytes": (CHUNKED + b"1\r\na\r\n0\r\n" + b"X: a\r\n" * 2**20 + b"\r\n", {b"400", b"405", b"431"}),
     "nul-in-a-header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", {b"400"}),
     "header-of-a-megabyte": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2**20 + b"\r\n\r\n", {b"400", b"431"}),
     "hundred-thousand-headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 100000 + b"\r\n", {b"400", b"431"}),
@@ -129,16 +132,13 @@ REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
 
 
 def send(port: int, request: bytes) -> bytes:
-    """Send bytes to a service on loopback, and return what comes back until it closes the connection."""
+    """Send bytes to a service on loopback, and return what comes back within two seconds, if anything does."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        try:
-            connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
-            while data := connection.recv(65536):
-                answer += data
-        except OSError:
-            pass
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection, suppress(OSError):
+        connection.sendall(request)
+        while data := connection.recv(65536):
+            answer += data
+            connection.settimeout(0.2)
     return answer
 
 
@@ -153,6 +153,7 @@ def test_bad_requests_are_refused(framework: str, server: str, image: Image) -> 
             met[name] = answer.split(b" ")[1][:3] if answer.startswith(b"HTTP/1") else b""
             assert service.get("/health", seconds=2).status == 200, name
         assert {name: status for name, status in met.items() if status and status not in REQUESTS[name][1]} == {}
+        assert {name for name, status in met.items() if not status} & {"no-host", "two-hosts", "strange-host"} == set()
         assert service.workers() == {int(service.get("/who").json()["pid"])}, "a request ended the worker"
         assert "Traceback" not in service.logs()
 
@@ -194,6 +195,22 @@ def test_hundred_slow_clients_keep_nobody_out(framework: str, server: str, image
                 assert ask(service.port, seconds=5).status == 200
                 assert time.monotonic() - start < 1
                 time.sleep(0.1)
+
+
+def test_client_that_never_asks_is_dropped(image: Image, render: Render, tmp_path: Path) -> None:
+    """Shorten the patience of Uvicorn's protocol, and see that it ends; Granian's and Gunicorn's own are theirs."""
+    settings = (render(framework="fastapi") / "gunicorn.conf.py").read_text()
+    impatient = tmp_path / "gunicorn.conf.py"
+    impatient.write_text(settings.replace("SECONDS_FOR_A_HEAD = 20", "SECONDS_FOR_A_HEAD = 1"))
+    with container(image(framework="fastapi"), f"--volume={impatient}:/app/gunicorn.conf.py:ro") as service:
+        service.get("/health")
+        for said in (b"", b"GET / HTTP/1.1\r\nHost: loc", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /"):
+            with socket.create_connection((service.address, 8000), timeout=5) as connection:
+                connection.sendall(said)
+                start = time.monotonic()
+                while connection.recv(65536):
+                    pass
+                assert 0.5 < time.monotonic() - start < 4, said
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)

@@ -1,7 +1,6 @@
 """The production image's health check: what it costs, what it follows, and what it notices."""
 
 import json
-import threading
 import time
 from datetime import datetime
 
@@ -70,7 +69,7 @@ def test_health_turns_when_the_service_hangs_and_back(framework: str, server: st
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
         assert service.health() == "healthy"
         clients = 1 if framework == "fastapi" else THREADS + 8
-        load = Load(service.port, "/hang?seconds=6", clients)
+        load = Load(service.port, "/hang?seconds=4.5", clients)
         load.start(clients)
         assert service.health(unlike="healthy", seconds=8) == "unhealthy"
         assert service.health(unlike="unhealthy", seconds=20) == "healthy"
@@ -84,10 +83,8 @@ def test_busy_service_stays_healthy(framework: str, server: str, image: Image) -
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
         assert service.health() == "healthy"
         load = Load(service.port, "/sleep?seconds=3", clients=64)
-        loader = threading.Thread(target=load.start, args=(64,))
-        loader.start()
+        load.start(64)
         assert service.health(unlike="healthy", seconds=3) == "healthy"
-        loader.join()
         assert load.finish() == {"200": 64}
 
 

@@ -161,17 +161,19 @@ def test_spoofed_headers_are_ignored(framework: str, server: str, image: Image) 
 
 
 # Whom the service believes, and which of the hops is the client then: the one that no trusted proxy comes after.
+PRIVATE = "172.16.0.0/12,10.0.0.0/8, 192.168.0.0/16"
 CHAINS = {
-    "private-networks": ("172.16.0.0/12,10.0.0.0/8,192.168.0.0/16", "6.6.6.6, 203.0.113.9, 10.1.2.3"),
-    "anyone": ("*", "203.0.113.9"),
+    "private-networks": (PRIVATE, "0.0.0.0", "6.6.6.6, 203.0.113.9, 10.1.2.3"),  # noqa: S104
+    "through-ipv6": (PRIVATE, "::", "203.0.113.9"),
+    "anyone": ("*", "0.0.0.0", "203.0.113.9"),  # noqa: S104
 }
 
 
-@pytest.mark.parametrize(("trusted", "hops"), CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize(("trusted", "host", "hops"), CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_hops_lead_to_the_client(framework: str, server: str, trusted: str, hops: str, image: Image) -> None:
+def test_hops_lead_to_the_client(framework: str, server: str, trusted: str, host: str, hops: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
-    with container(name, f"--env=FORWARDED_ALLOW_IPS={trusted}") as service:
+    with container(name, f"--env=FORWARDED_ALLOW_IPS={trusted}", f"--env=HOST={host}") as service:
         who = service.get("/who", headers={"X-Forwarded-For": hops, "X-Forwarded-Proto": "https"}).json()
         assert (who["client"], who["scheme"]) == ("203.0.113.9", "https")
 

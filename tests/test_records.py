@@ -1,11 +1,12 @@
 """What the production container logs: one record an event, with all that belongs to it, and nothing twice."""
 
 import re
+import socket
 from datetime import datetime, timedelta
 
 import pytest
 
-from tests.conftest import STACKS, Image
+from tests.conftest import CHOICES, STACKS, Image
 from tests.docker import container
 from tests.trial import records
 
@@ -56,8 +57,9 @@ def test_text_has_one_line_a_record(framework: str, server: str, image: Image) -
         assert service.stop()[0] == 0
         log = service.logs()
     lines = log.splitlines()
-    start = lines.index("Traceback (most recent call last):")
-    end = lines.index("RuntimeError: planted")
+    start = lines.index("    Traceback (most recent call last):")
+    end = lines.index("    RuntimeError: planted")
+    assert all(line.startswith("    ") for line in lines[start : end + 1])
     for line in lines[:start] + lines[end + 1 :]:
         assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \[(info|error)\] .* \[[\w.]+\]", line), line
     assert not [line for line in lines if line.startswith("2026-01-01")]
@@ -87,3 +89,29 @@ def test_level_leaves_out_what_is_below_it(framework: str, server: str, image: I
         service.get("/boom")
         assert service.stop()[0] == 0
         assert [record["level"] for record in records(service.logs())] == ["error"]
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_identifier_is_on_its_own_records_alone(framework: str, server: str, image: Image) -> None:
+    name = image(on_trial=True, framework=framework, server=server)
+    with container(name, "--env=LOG_FORMAT=json", "--env=WEB_CONCURRENCY=1") as service:
+        service.get("/health")
+        for _ in range(3):
+            service.get("/who", headers={"X-Request-ID": "mine"})
+            with socket.create_connection(("127.0.0.1", service.port)) as connection:
+                connection.sendall(b"GARBAGE\r\n\r\n")
+                connection.recv(100)
+        assert service.stop()[0] == 0
+        marked = [record for record in records(service.logs()) if "request_id" in record]
+    assert [(record["message"], record["request_id"]) for record in marked] == [("GET /who", "mine")] * 3
+
+
+@pytest.mark.parametrize("server", CHOICES["server"])
+def test_every_500_has_its_cause(server: str, image: Image) -> None:
+    name = image(on_trial=True, framework="fastapi", server=server)
+    with container(name, "--env=LOG_FORMAT=json") as service:
+        assert service.get("/cancel", headers={"X-Request-ID": "mine"}).status == 500
+        assert service.stop()[0] == 0
+        log = [record for record in records(service.logs()) if record.get("request_id") == "mine"]
+    assert [record["level"] for record in log] == ["info", "error"]
+    assert "CancelledError" in str(log[1]["exception"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHOICES, ROOT, STACKS, Image, check_run, run
+from tests.conftest import CHOICES, ROOT, STACKS, Image, Render, check_run, run
 from tests.docker import container
 
 pytestmark = pytest.mark.docker
@@ -85,6 +85,9 @@ def test_flask_command_finds_the_application(server: str, command: list[str], te
         ("LOG_FORMAT", "xml", "one of: text json"),
         ("HOST", "256.1.1.1", "an IP address"),
         ("HOST", "a b", "an IP address"),
+        ("HOST", "127.0.0.1,::1", "an IP address"),
+        ("HOST", " 127.0.0.1", "an IP address"),
+        ("LOG_LEVEL", r"80\nforged\c", "one of: debug info warning error critical"),
         ("FORWARDED_ALLOW_IPS", "abc", "IP addresses or networks with commas between them, or *"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1,$(id)", "IP addresses or networks with commas between them, or *"),
     ],
@@ -99,6 +102,12 @@ def test_bad_variable_ends_the_start_in_one_line(
     assert (result.returncode, result.stdout) == (78, f"{variable} must be {rule}, not '{value}'.\n")
 
 
+def test_bad_variable_cannot_forge_a_line(image: Image) -> None:
+    result = run("docker", "run", "--rm", "--env=PORT=80\n2026 forged\x1b[31m", image(), cwd=ROOT)
+    expected = "PORT must be a whole number from 1 to 65535, not '80?2026 forged?[31m'.\n"
+    assert (result.returncode, result.stdout) == (78, expected)
+
+
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_empty_variables_mean_the_defaults(framework: str, server: str, image: Image) -> None:
     empty = [f"--env={name}=" for name in VARIABLES]
@@ -108,14 +117,12 @@ def test_empty_variables_mean_the_defaults(framework: str, server: str, image: I
 
 
 @pytest.mark.parametrize("server", CHOICES["server"])
-def test_every_variable_is_explained(server: str, image: Image) -> None:
-    name = image(server=server)
-    entrypoint = check_run("docker", "run", "--rm", name, "cat", "/usr/local/bin/entrypoint.sh", cwd=ROOT)
-    example = (ROOT / "template" / ".env.example.jinja").read_text()
+def test_every_variable_is_explained(server: str, render: Render) -> None:
+    project = render(server=server)
     for variable in VARIABLES:
         expected = (server, variable) != ("granian", "MAX_REQUESTS")
-        assert (f" {variable} " in entrypoint) is expected
-        assert f"\n#{variable}=" in example
+        assert (f" {variable} " in (project / "entrypoint.sh").read_text()) is expected
+        assert (f"\n#{variable}=" in (project / ".env.example").read_text()) is expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, STACKS, Render, check_run, run
+from tests.conftest import PAIRS, ROOT, Render, check_run, run
 from tests.docker import build, inspect
 
 pytestmark = pytest.mark.docker
@@ -156,11 +156,11 @@ def _swarm() -> Iterator[None]:
         run("docker", "network", "rm", "docker_gwbridge", cwd=ROOT)  # the way out of a swarm's networks stays otherwise
 
 
-@pytest.fixture(scope="module", params=STACKS, ids="-".join)
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def stack(
     request: pytest.FixtureRequest, render: Render, tmp_path_factory: pytest.TempPathFactory, _swarm: None
 ) -> Iterator[Stack]:
-    """Deploy the old version of a project of each framework and server, with an image of the new one at hand."""
+    """Deploy the old version of a project of each framework and each server, with an image of the new one at hand."""
     framework, server = request.param
     folder = tmp_path_factory.mktemp("swarm") / "project"
     shutil.copytree(render(framework=framework, server=server), folder, symlinks=True)

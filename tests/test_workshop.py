@@ -11,11 +11,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import ROOT, TECHNIQUES, Render, check_run, commit, run
+from tests.conftest import PAIRS, ROOT, TECHNIQUES, Render, check_run, commit, run
 from tests.docker import PLUGINS, build, container, files_of, inspect, seconds_until
 
-# Each framework and each server once: a technique knows only the server's files and its command.
-PAIRS = [("flask", "granian"), ("fastapi", "gunicorn")]
 # What stays root, as its article has it.
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 

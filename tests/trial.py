@@ -29,6 +29,10 @@ async def hang(seconds: float) -> str:
 async def boom() -> str:
     raise RuntimeError("planted")
 
+@app.get("/cancel")
+async def cancel() -> str:
+    raise asyncio.CancelledError
+
 @app.get("/log")
 async def write(text: str) -> str:
     log.info("said", text=text)
