@@ -46,7 +46,8 @@ def wait() -> str:
     return ""
 """,
 }
-# Memory of the processes' own, in KiB, what they share counted once.
+# Prints the memory of a container's processes, in KiB; what they share counts once. Pages of files are left out: how
+# many of those a process is charged for depends on what else runs on the machine.
 MEMORY = (
     "import pathlib, re; print(sum(int(re.search(r'^Pss_Anon: +(\\d+)', text, re.M)[1]) for text in "
     "(file.read_text() for file in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup')) if text))"

@@ -10,18 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.servers import MEMORY
 from tests.conftest import STACKS, Image, Render
 from tests.docker import HARDENED, Load, ask, container
 
 pytestmark = pytest.mark.docker
 
 KILL = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
-# The processes' own memory, in KiB; what they share is counted once. Pages of files are left out: how many of those a
-# process is charged for depends on what else runs on the machine.
-MEMORY = (
-    "import pathlib, re; print(sum(int(re.search(r'^Pss_Anon: +(\\d+)', text, re.M)[1]) for text in "
-    "(file.read_text() for file in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup')) if text))"
-)
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
