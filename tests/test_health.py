@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.conftest import ROOT, STACKS, Image, check_run
+from tests.conftest import PAIRS, ROOT, STACKS, Image, check_run
 from tests.docker import HARDENED, Load, container, inspect
 
 pytestmark = pytest.mark.docker
@@ -51,7 +51,7 @@ def test_health_check_is_quick_and_small(framework: str, server: str, image: Ima
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), PAIRS)
 def test_health_check_follows_the_address(
     framework: str, server: str, variables: dict[str, str], port: int, image: Image
 ) -> None:
