@@ -79,12 +79,18 @@ def docker(*arguments: str, cwd: Path = ROOT) -> str:
     return result.stdout
 
 
+def add_routes(project: Path, routes: str) -> Path:
+    """Add routes to the application of a rendered project, before Flask's factory, and return its file."""
+    (app,) = project.glob("src/*/app.py")
+    before, marker, after = app.read_text().partition("\n\ndef create_app")
+    app.write_text(before + routes + marker + after)
+    return app
+
+
 def build(folder: Path, framework: str, server: str) -> str:
     """Build the production image of a project with a route that waits, and return its name."""
     project = render(folder / f"{framework}-{server}", framework=framework, server=server)
-    app = project / "src" / "my_service" / "app.py"
-    before, marker, after = app.read_text().partition("\n\ndef create_app")
-    app.write_text(before + WAIT[framework] + marker + after)
+    add_routes(project, WAIT[framework])
     tag = f"{NAME}:{framework}-{server}"
     docker("build", "--quiet", f"--tag={tag}", ".", cwd=project)
     return tag
@@ -117,10 +123,9 @@ def load(path: str) -> tuple[float, float]:
     output = docker("run", "--rm", f"--network={NAME}", f"{NAME}:wrk", *command)
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(f"Requests failed:\n{output}")
-    value, unit = re.findall(r"99% +([\d.]+)(us|ms|s)", output)[0]
-    return float(re.findall(r"Requests/sec: +([\d.]+)", output)[0]), float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[
-        unit
-    ]
+    (requests,) = re.findall(r"Requests/sec: +([\d.]+)", output)
+    ((p99, unit),) = re.findall(r"99% +([\d.]+)(us|ms|s)", output)
+    return float(requests), float(p99) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
 
 
 def memory() -> float:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from scripts.servers import add_routes
+
 # Added to app.py. TRIAL_FAULT makes the service fail while it starts.
 ROUTES = {
     "fastapi": """
@@ -96,9 +98,8 @@ LIFESPAN_FAULT = (
 
 def put_on_trial(project: Path, framework: str) -> None:
     """Add the routes and the hooks to the application of a rendered project."""
-    (app,) = project.glob("src/*/app.py")
-    before, marker, after = app.read_text().partition("\n\ndef create_app")
-    text = before + ROUTES[framework] + marker + after
+    app = add_routes(project, ROUTES[framework])
+    text = app.read_text()
     app.write_text(
         text.replace('    log.info("started", app=app.title', LIFESPAN_FAULT + '    log.info("started", app=app.title')
     )
