@@ -162,11 +162,27 @@ def user_gid_error(user_gid: object) -> str:
     return _id_error("user_gid", user_gid)
 
 
+def flag_error(question: str, answer: object) -> str:
+    """Say that an answer is neither yes nor no; Copier would take most other words for a yes.
+
+    Args:
+        question: The name of the question.
+        answer: The answer.
+
+    Returns:
+        One sentence, or an empty string.
+    """
+    return "" if str(answer).lower() in FLAGS else f"{question} must be true or false, not {answer!r}."
+
+
+def include_devcontainer_error(include_devcontainer: object) -> str:
+    """Say that the answer to `include_devcontainer` is neither yes nor no."""
+    return flag_error("include_devcontainer", include_devcontainer)
+
+
 def include_workshop_error(include_workshop: object) -> str:
-    """Say that an answer is neither yes nor no; Copier would take most other words for a yes."""
-    if str(include_workshop).lower() in FLAGS:
-        return ""
-    return f"include_workshop must be true or false, not {include_workshop!r}."
+    """Say that the answer to `include_workshop` is neither yes nor no."""
+    return flag_error("include_workshop", include_workshop)
 
 
 def choice_error(question: str, answer: object, choices: Sequence[str]) -> str:
@@ -196,6 +212,7 @@ RULES: dict[str, Callable[[object], str]] = {
     "port": port_error,
     "user_uid": user_uid_error,
     "user_gid": user_gid_error,
+    "include_devcontainer": include_devcontainer_error,
     "include_workshop": include_workshop_error,
 }
 

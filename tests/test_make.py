@@ -21,56 +21,6 @@ from tests.trial import put_on_trial
 pytestmark = pytest.mark.docker
 
 
-@dataclass
-class Made:
-    """A rendered project and a way to run its Makefile."""
-
-    folder: Path
-    name: str
-    port: int
-
-    def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run make with the project's port; a failure is left to the caller."""
-        return run("make", *arguments, cwd=self.folder, PORT=str(self.port), POETRY_PLUGINS=PLUGINS, **env)
-
-    def check_make(self, *arguments: str, **env: str) -> str:
-        """Run make, which must succeed, and return its output."""
-        result = self.make(*arguments, **env)
-        assert result.returncode == 0, result.stdout
-        return result.stdout
-
-    def last_line(self, *arguments: str, **env: str) -> str:
-        """Run make, which must fail, and return the last line but make's own."""
-        result = self.make(*arguments, **env)
-        assert result.returncode != 0, result.stdout
-        lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]
-        return lines[-1]
-
-    def changed_files(self) -> list[str]:
-        """Return what changed since the project was committed, ignored files included."""
-        output = check_run("git", "status", "--porcelain", "--ignored", cwd=self.folder)
-        return [line[3:] for line in output.splitlines()]
-
-
-@pytest.fixture
-def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
-    """Return a function that makes a committed project; its containers and images go when the test ends."""
-    projects = []
-
-    def make_project(framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False) -> Made:
-        name = f"made-{framework}-{len(request.node.name)}"
-        folder = project(framework=framework, server=server, app_name=name)
-        if on_trial:
-            put_on_trial(folder, framework)
-        commit(folder, "start from the template")
-        projects.append(Made(folder, name, free_port()))
-        return projects[-1]
-
-    yield make_project
-    for one in projects:
-        one.make("clean")
-
-
 # Flask's development server is the same, whichever serves in production; Uvicorn is what the other tests have.
 @pytest.mark.parametrize(("framework", "server"), [("flask", "gunicorn"), ("fastapi", "granian")])
 def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> None:

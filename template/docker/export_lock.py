@@ -2,10 +2,11 @@
 
     python export_lock.py FOLDER
 
-writes FOLDER/main.txt (the service), FOLDER/all.txt (every group) and FOLDER/build.txt (what
-builds the package). A lock that is stale, or that holds more than packages of the default index, is
-left to Poetry itself, which uv fetches then: POETRY_VERSION, POETRY_PLUGIN_EXPORT_VERSION and
-POETRY_PLUGINS say which.
+writes FOLDER/main.txt (the service, with those of the project's own extras that EXTRAS names),
+FOLDER/all.txt (every group and extra) and FOLDER/build.txt (what builds the package). What the lock
+names by path goes to main.local.txt and all.local.txt. A lock that is stale, or that holds more
+than packages of the default index, is left to Poetry itself, which uv fetches then: POETRY_VERSION,
+POETRY_PLUGIN_EXPORT_VERSION and POETRY_PLUGINS say which.
 
 Source: https://github.com/python-poetry/poetry/blob/main/src/poetry/packages/locker.py
 """
@@ -13,6 +14,7 @@ Source: https://github.com/python-poetry/poetry/blob/main/src/poetry/packages/lo
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -87,8 +89,11 @@ def requirements(lock: dict[str, Any], groups: set[str] | None = None) -> str:
     return "".join(lines)
 
 
-def export_with_poetry(output: Path, *options: str) -> None:
-    """Have Poetry export the lock to a file.
+def export_with_poetry(*options: str) -> str:
+    """Have Poetry export the lock, and return the requirements.
+
+    Args:
+        options: More options of `poetry export`.
 
     Raises:
         SystemExit: It did not; the message says whether the lock is stale.
@@ -103,19 +108,22 @@ def export_with_poetry(output: Path, *options: str) -> None:
         *(f"--with={plugin}" for plugin in plugins),
         "poetry",
     ]
-    command = ["uvx", *poetry, "export", f"--output={output}", *options]
+    command = ["uvx", *poetry, "export", *options]
     done = subprocess.run(  # noqa: S603 # all of it is ours
-        command,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        command, env=env, capture_output=True, text=True, check=False
     )
-    sys.stderr.write(done.stdout)
+    sys.stderr.write(done.stderr)
     if done.returncode:
-        is_stale = "poetry.lock was last generated" in done.stdout
+        is_stale = "poetry.lock was last generated" in done.stderr
         raise SystemExit(STALE if is_stale else "Poetry could not export poetry.lock: see above.")
+    return done.stdout
+
+
+def split(exported: str) -> tuple[str, str]:
+    """Return the lines of a requirements file without, and with, what is named by path."""
+    lines = exported.splitlines(keepends=True)
+    local = [line for line in lines if re.match("(-e )?file:|.* @ file:", line)]
+    return "".join(line for line in lines if line not in local), "".join(local)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -131,7 +139,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Write the three files into a folder, which is made.
+    """Write the files into a folder, which is made.
 
     Raises:
         SystemExit: The lock is missing or stale, or cannot be exported; the message says so.
@@ -144,11 +152,18 @@ def main(folder: Path) -> None:
     folder.joinpath("build.txt").write_text("\n".join(backend["requires"]), encoding="utf-8")
     is_fresh = lock.get("metadata", {}).get("content-hash") == content_hash(pyproject)
     if is_fresh and is_understood(lock):
-        folder.joinpath("main.txt").write_text(requirements(lock, {"main"}), encoding="utf-8")
-        folder.joinpath("all.txt").write_text(requirements(lock), encoding="utf-8")
+        exported = {"main": requirements(lock, {"main"}), "all": requirements(lock)}
     else:
-        export_with_poetry(folder / "main.txt")
-        export_with_poetry(folder / "all.txt", "--all-groups")
+        main = export_with_poetry("--extras", os.environ.get("EXTRAS", ""))
+        exported = {
+            # An editable install would point at a folder that the image does not have.
+            "main": re.sub("^-e file:", "file:", main, flags=re.MULTILINE),
+            "all": export_with_poetry("--all-groups", "--all-extras"),
+        }
+    for name, text in exported.items():
+        from_index, local = split(text)
+        folder.joinpath(f"{name}.txt").write_text(from_index, encoding="utf-8")
+        folder.joinpath(f"{name}.local.txt").write_text(local, encoding="utf-8")
 
 
 if __name__ == "__main__":

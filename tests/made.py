@@ -1,0 +1,40 @@
+"""A rendered project as a user has it: committed, with a name and a port of its own, and driven with `make`."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import check_run, run
+from tests.docker import PLUGINS
+
+
+@dataclass
+class Made:
+    """A rendered project and a way to run its Makefile."""
+
+    folder: Path
+    name: str
+    port: int
+
+    def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run make with the project's port; a failure is left to the caller."""
+        return run("make", *arguments, cwd=self.folder, PORT=str(self.port), POETRY_PLUGINS=PLUGINS, **env)
+
+    def check_make(self, *arguments: str, **env: str) -> str:
+        """Run make, which must succeed, and return its output."""
+        result = self.make(*arguments, **env)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def last_line(self, *arguments: str, **env: str) -> str:
+        """Run make, which must fail, and return the last line but make's own."""
+        result = self.make(*arguments, **env)
+        assert result.returncode != 0, result.stdout
+        lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]
+        return lines[-1]
+
+    def changed_files(self) -> list[str]:
+        """Return what changed since the project was committed, ignored files included."""
+        output = check_run("git", "status", "--porcelain", "--ignored", cwd=self.folder)
+        return [line[3:] for line in output.splitlines()]
