@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +14,11 @@ from pytest_copie.plugin import Copie
 
 from scripts.locks import choices
 from scripts.new import questions
+from tests.commands import ROOT, check_run, commit, run
+from tests.docker import free_port
+from tests.made import Made
 from tests.trial import put_on_trial
 
-ROOT = Path(__file__).parent.parent
 COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 QUESTIONS = {name: COPIER_YML[name] for name in questions()}
 CHOICES = choices()
@@ -57,37 +58,6 @@ def check_answers(answers: Mapping[str, str | int]) -> None:
     """
     if unknown := sorted(set(answers) - set(QUESTIONS)):
         raise KeyError(f"not questions of copier.yml: {', '.join(unknown)}")
-
-
-def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, for at most ten minutes.
-
-    Args:
-        command: The program and its arguments.
-        cwd: The folder to run it in.
-        env: Variables to add to the environment.
-
-    Returns:
-        The finished process; standard error is part of its output, and its exit code is not checked.
-    """
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def check_run(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Run a command that must succeed, as `run` does, and return its output."""
-    result = run(*command, cwd=cwd, **env)
-    assert result.returncode == 0, f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}"
-    return result.stdout
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +117,25 @@ def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
+def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
+    """Return a function that makes a committed project; its containers and images go when the test ends."""
+    projects = []
+
+    def make_project(framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False) -> Made:
+        name = f"made-{framework}-{len(request.node.name)}"
+        folder = project(framework=framework, server=server, app_name=name)
+        if on_trial:
+            put_on_trial(folder, framework)
+        commit(folder, "start from the template")
+        projects.append(Made(folder, name, free_port()))
+        return projects[-1]
+
+    yield make_project
+    for one in projects:
+        one.make("clean")
+
+
+@pytest.fixture
 def template_clone(tmp_path: Path) -> Path:
     """Return a repository of its own that holds the checkout as it stands, committed."""
     clone = tmp_path / "template"
@@ -157,15 +146,6 @@ def template_clone(tmp_path: Path) -> Path:
             shutil.copy2(ROOT / file, clone / file)
     commit(clone, "the template")
     return clone
-
-
-def commit(folder: Path, message: str, tag: str = "") -> None:
-    """Commit everything in a folder, which becomes a repository if it is none, and tag it where a tag is given."""
-    check_run("git", "init", "--quiet", "--initial-branch=main", cwd=folder)
-    check_run("git", "add", "--all", cwd=folder)
-    check_run("git", "commit", "--quiet", "--allow-empty", f"--message={message}", cwd=folder)
-    if tag:
-        check_run("git", "tag", tag, cwd=folder)
 
 
 def docker_runs() -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT, check_run, run
+from tests.commands import ROOT, check_run, run
 
 # How a careful operator runs a container.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")

@@ -1,11 +1,10 @@
 """A rendered project as a user has it: committed, with a name and a port of its own, and driven with `make`."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import check_run, run
+from tests.commands import check_run, run
 from tests.docker import PLUGINS
 
 

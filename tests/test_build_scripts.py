@@ -15,7 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from poetry.packages.locker import Locker
 
-from tests.conftest import CHOICES, ROOT, Render, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import CHOICES, Render
 
 SCRIPTS = ROOT / "template" / "docker"
 
@@ -115,7 +116,8 @@ def test_content_hash_is_the_one_of_poetry(change: dict[str, Any], render: Rende
 
 FAKE_UVX = """#!{python}
 import json, pathlib, sys
-print("{said}")
+print("{said}", file=sys.stderr)
+print("-e file:///app/libs/one\\ntwo==2.0 --hash=sha256:2\\nthree @ file:///app/libs/three ; extra == 'x'")
 pathlib.Path("{log}").open("a").write(json.dumps(sys.argv[1:]) + "\\n")
 sys.exit({code})
 """
@@ -145,14 +147,27 @@ def test_export_leaves_what_it_does_not_know_to_poetry(case: str, code: int, pro
     log, uvx = tmp_path / "log", tmp_path / "uvx"
     uvx.write_text(FAKE_UVX.format(python=sys.executable, log=log, code=code, said=said))
     uvx.chmod(0o755)
-    env = {"POETRY_VERSION": "2.4.0", "POETRY_PLUGIN_EXPORT_VERSION": "1.10.1", "POETRY_PLUGINS": "one two"}
+    env = {
+        "EXTRAS": "fast",
+        "POETRY_VERSION": "2.4.0",
+        "POETRY_PLUGIN_EXPORT_VERSION": "1.10.1",
+        "POETRY_PLUGINS": "one two",
+    }
     ended, output = export(folder, tmp_path / "out", PATH=str(tmp_path), **env)
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     tool = ["--from=poetry==2.4.0", "--with=poetry-plugin-export==1.10.1", "--with=one", "--with=two", "poetry"]
-    main = [*tool, "export", f"--output={tmp_path / 'out' / 'main.txt'}"]
+    main = [*tool, "export", "--extras", "fast"]
     if code == 0:
         assert (ended, output.strip()) == (0, f"{said}\n{said}".strip())
-        assert calls == [main, [*tool, "export", f"--output={tmp_path / 'out' / 'all.txt'}", "--all-groups"]]
+        assert calls == [main, [*tool, "export", "--all-groups", "--all-extras"]]
+        exported = {file.name: file.read_text() for file in (tmp_path / "out").iterdir() if file.name != "build.txt"}
+        three = "three @ file:///app/libs/three ; extra == 'x'\n"
+        assert exported == {
+            "main.txt": "two==2.0 --hash=sha256:2\n",
+            "main.local.txt": "file:///app/libs/one\n" + three,
+            "all.txt": "two==2.0 --hash=sha256:2\n",
+            "all.local.txt": "-e file:///app/libs/one\n" + three,
+        }
     else:
         reason = export_lock.STALE if case == "stale" else "Poetry could not export poetry.lock: see above."
         assert (ended, output.splitlines()[-1]) == (1, reason)

@@ -11,7 +11,8 @@ import yaml
 
 from extensions import answers
 from scripts import bench, locks, servers
-from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, ROOT, STACKS, TECHNIQUES, Render
+from tests.commands import ROOT
+from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, STACKS, TECHNIQUES, Render
 
 ANSWERS: dict[str, str | int] = {
     "python_version": "3.12",
@@ -76,11 +77,11 @@ def test_port_agrees(odd_project: Path) -> None:
 
 
 def test_ids_agree(odd_project: Path) -> None:
-    assert everywhere(odd_project, r"APP_UID(?:=|:-)(\d+)") == {
+    assert everywhere(odd_project, r"APP_UID(?:=|:-)([1-9]\d*)") == {
         "Dockerfile": {"1234"},
         "docker-compose.override.yml": {"1234"},
     }
-    assert everywhere(odd_project, r"APP_GID(?:=|:-)(\d+)") == {
+    assert everywhere(odd_project, r"APP_GID(?:=|:-)([1-9]\d*)") == {
         "Dockerfile": {"2345"},
         "docker-compose.override.yml": {"2345"},
     }

@@ -10,7 +10,7 @@ from jinja2 import Environment
 from jinja2.exceptions import UndefinedError
 
 from extensions import answers, quoting
-from tests.conftest import ROOT
+from tests.commands import ROOT
 
 HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
 
@@ -83,6 +83,7 @@ def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
         ),
         (answers.user_uid_error, [1, "1000", 2**31 - 1], [0, -1, 2**31, "me", "", "0", None]),
         (answers.user_gid_error, [1, 20, 2**31 - 1], [0, -1, 2**31, "me", "", "00", None]),
+        (answers.include_devcontainer_error, [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
         (answers.include_workshop_error, [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
         (
             answers.author_email_error,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, STACKS, Image, Render, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import STACKS, Image, Render
 from tests.docker import HARDENED, PROCESS_IDS, container, inspect
 
 pytestmark = pytest.mark.docker

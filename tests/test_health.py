@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from tests.conftest import PAIRS, ROOT, STACKS, Image, check_run
+from tests.commands import ROOT, check_run
+from tests.conftest import PAIRS, STACKS, Image
 from tests.docker import HARDENED, Load, container, inspect
 
 pytestmark = pytest.mark.docker

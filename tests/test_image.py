@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHOICES, PAIRS, ROOT, STACKS, Image, Render, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import CHOICES, PAIRS, STACKS, Image, Render
 from tests.docker import (
     HARDENED,
     PLUGINS,

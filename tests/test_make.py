@@ -5,18 +5,17 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from tests.conftest import ROOT, STACKS, Render, check_run, commit, run
-from tests.docker import PLUGINS, Load, free_port, get, inspect, seconds_until
-from tests.trial import put_on_trial
+from tests.commands import ROOT, check_run, run
+from tests.conftest import STACKS, Render
+from tests.docker import Load, free_port, get, inspect, seconds_until
+from tests.made import Made
 
 pytestmark = pytest.mark.docker
 

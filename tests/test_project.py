@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.locks import OLDEST_POETRY
-from tests.conftest import STACKS, Render, check_run, run
+from tests.commands import check_run, run
+from tests.conftest import STACKS, Render
 
 # The oldest Python and the newest: what ruff and mypy find depends on the version that they check for.
 LINTED = [(*stack, python_version) for stack in STACKS for python_version in ("3.11", "3.15")]
@@ -66,14 +67,21 @@ def test_own_tests_pass(framework: str, server: str, environment: Environment, p
 def test_linters_are_clean(
     framework: str, server: str, python_version: str, environment: Environment, project: Render
 ) -> None:
-    workshop = python_version == "3.11"
-    folder = project(framework=framework, server=server, python_version=python_version, include_workshop=workshop)
+    parts = python_version == "3.11"
+    folder = project(
+        framework=framework,
+        server=server,
+        python_version=python_version,
+        include_devcontainer=parts,
+        include_workshop=parts,
+    )
     variables = in_environment(environment(framework, server))
     check_run("git", "init", "--quiet", cwd=folder)
     check_run("git", "add", "--all", cwd=folder)
     output = check_run("pre-commit", "run", "--all-files", cwd=folder, **variables)
-    hooks = ["ruff check", "ruff format", "mypy", "hadolint", "shellcheck", "poetry check"]
+    hooks = ["ruff check", "ruff format", "mypy", "hadolint", "shellcheck", "poetry check", "conflict markers"]
     assert re.findall(r"^(.*?)\.+Passed$", output, re.M) == hooks, output
+    assert re.findall(r"^(.*?)\.+\(no files to check\)Skipped$", output, re.M) == ["rejected patches"], output
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,8 @@ def test_linters_are_clean(
         ("Dockerfile", "RUN cd /tmp && sudo ls\n", "hadolint"),
         ("entrypoint.sh", "echo $unquoted\n", "shellcheck"),
         ("pyproject.toml", '[project.optional-dependencies]\nextra = ["cowsay"]\n', "poetry check"),
+        ("README.md", "<<<<<<< before updating\nours\n=======\ntheirs\n>>>>>>> after updating\n", "conflict markers"),
+        ("Makefile.rej", "@@ -1 +1 @@\n", "rejected patches"),
     ],
 )
 def test_linters_find_a_planted_fault(

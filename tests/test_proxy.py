@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.conftest import ROOT, STACKS, Image, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import STACKS, Image
 from tests.docker import build, container
 
 pytestmark = pytest.mark.docker

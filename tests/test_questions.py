@@ -8,7 +8,8 @@ import pexpect
 import pytest
 import yaml
 
-from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, ROOT, check_answers, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, check_answers
 
 REFUSED = [
     *[("app_name", name) for name in ("My App", "app_", "flask", "json", "class", "1st", "", "a" * 65)],
@@ -20,6 +21,7 @@ REFUSED = [
     ("framework", "django"),
     ("server", "uwsgi"),
     ("ci", "jenkins"),
+    ("include_devcontainer", "perhaps"),
     ("include_workshop", "maybe"),
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
@@ -48,6 +50,7 @@ def test_questions_stand_in_the_agreed_order() -> None:
         "user_uid",
         "user_gid",
         "ci",
+        "include_devcontainer",
         "include_workshop",
     ]
 

@@ -27,10 +27,15 @@ FILES = {
     ".gitignore",
     ".hadolint.yaml",
     ".pre-commit-config.yaml",
+    ".vscode/launch.json",
     "Dockerfile",
     "Makefile",
     "README.md",
+    "docker/apt_install.sh",
+    "docker/build-secrets.yml",
+    "docker/doctor.sh",
     "docker/export_lock.py",
+    "docker/nearest_target.awk",
     "docker/trim.py",
     "docker-compose.override.yml",
     "docker-compose.yml",
@@ -50,6 +55,7 @@ FILES = {
 FILES_OF_FRAMEWORK = {"flask": {"src/my_service/proxies.py", "tests/test_proxies.py"}, "fastapi": set[str]()}
 FILES_OF_SERVER = {"gunicorn": {"gunicorn.conf.py"}, "granian": {"granian.conf.py", "granian.logging.json"}}
 FILES_OF_CI = {"github": {".github/workflows/ci.yml"}, "none": set[str]()}
+FILES_OF_DEVCONTAINER = {".devcontainer/devcontainer.json", ".devcontainer/docker-compose.yml"}
 FILES_OF_WORKSHOP = {
     "workshop/.gitignore",
     "workshop/README.md",
@@ -82,12 +88,17 @@ def texts(project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module", params=COMBINATIONS, ids=lambda answers: "-".join(map(str, answers)))
 def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[set[str], dict[str, str]]:
     """Return the names of the expected files and the files of a rendered project, for each combination."""
-    framework, server, python_version, ci, workshop = request.param
+    framework, server, python_version, ci, parts = request.param
     project = render(
-        framework=framework, server=server, python_version=python_version, ci=ci, include_workshop=workshop
+        framework=framework,
+        server=server,
+        python_version=python_version,
+        ci=ci,
+        include_devcontainer=parts,
+        include_workshop=parts,
     )
     files = FILES | FILES_OF_FRAMEWORK[framework] | FILES_OF_SERVER[server] | FILES_OF_CI[ci]
-    return files | (FILES_OF_WORKSHOP if workshop else set()), texts(project)
+    return files | (FILES_OF_DEVCONTAINER | FILES_OF_WORKSHOP if parts else set()), texts(project)
 
 
 def test_files_are_exactly_those_expected(rendered: tuple[set[str], dict[str, str]]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, STACKS, Image, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import STACKS, Image
 from tests.docker import Container, Load, container
 
 pytestmark = pytest.mark.docker

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PAIRS, ROOT, Render, check_run, run
+from tests.commands import ROOT, check_run, run
+from tests.conftest import PAIRS, Render
 from tests.docker import build, inspect
 
 pytestmark = pytest.mark.docker

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHOICES, check_run, commit
+from tests.commands import check_run, commit
+from tests.conftest import CHOICES
 
 
 @pytest.fixture(params=CHOICES["framework"])

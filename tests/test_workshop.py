@@ -11,7 +11,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import PAIRS, ROOT, TECHNIQUES, Render, check_run, commit, run
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import PAIRS, TECHNIQUES, Render
 from tests.docker import PLUGINS, build, container, files_of, inspect, seconds_until
 
 # What stays root, as its article has it.
