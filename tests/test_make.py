@@ -2,18 +2,16 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, run
-from tests.conftest import STACKS, Render
+from tests.conftest import STACKS
 from tests.docker import Load, free_port, get, inspect
 from tests.made import Made
 
@@ -176,58 +174,3 @@ def test_run_hands_on_why_it_ended(made: Callable[..., Made]) -> None:
         day.make("run", LOG_LEVEL="loud").stdout
     )
     assert day.make("run", LOG_LEVEL="loud").returncode != 0
-
-
-def path_without_docker(folder: Path, script: str = "") -> str:
-    """Return a PATH with the tools that make needs, and a `docker` of that script, or none."""
-    tools = folder / "bin"
-    tools.mkdir()
-    for name in ("sh", "bash", "make", "awk", "sed", "grep", "tail", "id", "echo", "test", "env"):
-        (tools / name).symlink_to(shutil.which(name) or "/nowhere")
-    if script:
-        (tools / "docker").write_text(f"#!/bin/sh\n{script}\n")
-        (tools / "docker").chmod(0o755)
-    return str(tools)
-
-
-@pytest.mark.parametrize(
-    ("docker", "message"),
-    [
-        ("", "Docker is missing: install it as https://docs.docker.com/engine/install/ says."),
-        ("exit 1", "The Docker daemon does not answer: start Docker, then try again."),
-        (
-            '[ "$1" = info ]',
-            "Docker Compose is missing: install the plugin as https://docs.docker.com/compose/install/ says.",
-        ),
-    ],
-    ids=["no-docker", "no-daemon", "no-compose"],
-)
-def test_up_says_what_is_missing(docker: str, message: str, project: Render, tmp_path: Path) -> None:
-    path = path_without_docker(tmp_path, docker)
-    result = run("make", "up", cwd=project(), PATH=path)
-    assert result.returncode != 0
-    assert [line for line in result.stdout.splitlines() if not line.startswith("make")] == [message]
-
-
-def test_help_lists_every_target(render: Render) -> None:
-    makefile = (render() / "Makefile").read_text()
-    output = check_run("make", cwd=render())
-    listed = {line.split()[0] for line in output.splitlines() if line and not line.startswith("  ")}
-    documented = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
-    phony = set(re.findall(r"^\.PHONY: (\w+)$", makefile, re.M))
-    assert listed == documented
-    assert phony - documented == {"compose", "image", "poetry"}
-    assert documented >= {
-        "up",
-        "down",
-        "logs",
-        "shell",
-        "test",
-        "lint",
-        "format",
-        "lock",
-        "add",
-        "build",
-        "run",
-        "clean",
-    }
