@@ -121,9 +121,11 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
     """Return a function that makes a committed project; its containers and images go when the test ends."""
     projects = []
 
-    def make_project(framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False) -> Made:
+    def make_project(
+        framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False, **answers: str | int
+    ) -> Made:
         name = f"made-{framework}-{len(request.node.name)}"
-        folder = project(framework=framework, server=server, app_name=name)
+        folder = project(framework=framework, server=server, app_name=name, **answers)
         if on_trial:
             put_on_trial(folder, framework)
         commit(folder, "start from the template")

@@ -52,21 +52,6 @@ def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> No
     assert day.changed_files() == []
 
 
-def test_add_locks_and_the_next_up_installs(made: Callable[..., Made]) -> None:
-    day = made()
-    day.check_make("up")
-    output = day.check_make("add", "PKG=cowsay>=6.0,<7")
-    assert output.splitlines()[-1] == "Added: make up installs it."
-    assert day.changed_files() == ["poetry.lock", "pyproject.toml"]
-    assert '"cowsay (>=6.0,<7)"' in (day.folder / "pyproject.toml").read_text()
-    for name in ("poetry.lock", "pyproject.toml"):
-        owner = (day.folder / name).stat()
-        assert (owner.st_uid, owner.st_gid) == (os.getuid(), os.getgid())
-    day.check_make("up")
-    check_run("docker", "exec", f"{day.name}-app-1", "python", "-c", "import cowsay", cwd=ROOT)
-    assert get(day.port, "/health").status == 200
-
-
 def test_lock_mends_a_stale_lock(made: Callable[..., Made]) -> None:
     day = made()
     stale = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."

@@ -55,7 +55,11 @@ FILES = {
 FILES_OF_FRAMEWORK = {"flask": {"src/my_service/proxies.py", "tests/test_proxies.py"}, "fastapi": set[str]()}
 FILES_OF_SERVER = {"gunicorn": {"gunicorn.conf.py"}, "granian": {"granian.conf.py", "granian.logging.json"}}
 FILES_OF_CI = {"github": {".github/workflows/ci.yml"}, "none": set[str]()}
-FILES_OF_DEVCONTAINER = {".devcontainer/devcontainer.json", ".devcontainer/docker-compose.yml"}
+FILES_OF_DEVCONTAINER = {
+    ".devcontainer/devcontainer.json",
+    ".devcontainer/docker-compose.yml",
+    ".devcontainer/hand_over_ids.sh",
+}
 FILES_OF_WORKSHOP = {
     "workshop/.gitignore",
     "workshop/README.md",

@@ -1,0 +1,89 @@
+"""The dev container, brought up by the reference implementation: https://github.com/devcontainers/cli."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT, check_run, run
+from tests.conftest import Image
+from tests.docker import PLUGINS, get, inspect
+from tests.made import Made
+
+pytestmark = pytest.mark.docker
+
+# Root becomes nobody: the tool wants a user with a name, and who opens a dev container is seldom root.
+UID = 65534 if os.getuid() == 0 else os.getuid()
+
+
+@pytest.fixture(scope="module")
+def cli() -> Iterator[str]:
+    """Install the command-line tool of `tests/package.json` for everybody, and return its path."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is missing, which installs @devcontainers/cli")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ROOT / "tests" / "package.json", folder)
+        check_run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=Path(folder))
+        Path(folder).chmod(0o755)
+        yield f"{folder}/node_modules/.bin/devcontainer"
+
+
+def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[..., Made]) -> None:
+    day = made(include_devcontainer=True)
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(shutil.move(day.folder, f"{home}/project"))
+        become: list[str] = []
+        if os.getuid() == 0:
+            for path in [Path(home), *Path(home).rglob("*")]:
+                os.chown(path, UID, UID)
+            group = Path("/var/run/docker.sock").stat().st_gid
+            become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", f"--groups={group}"]
+        env = {"HOME": home, "PORT": str(day.port), "POETRY_PLUGINS": PLUGINS}
+
+        def devcontainer(*arguments: str) -> str:
+            workspace = ("--workspace-folder", str(folder))
+            return check_run(*become, cli, arguments[0], *workspace, *arguments[1:], cwd=folder, **env)
+
+        try:
+            brought_up = json.loads(devcontainer("up").splitlines()[-1])
+            assert brought_up["outcome"] == "success"
+            assert get(day.port, "/health").json()["status"] == "ok"
+            assert re.search(r"\b[12]\d passed", devcontainer("exec", "make", "test"))
+            assert devcontainer("exec", "make", "lint").count("Passed") == 7
+            assert (
+                devcontainer("exec", "make", "add", "PKG=cowsay>=6,<7").splitlines()[-1]
+                == "Added: make up installs it."
+            )
+            assert devcontainer("exec", "git", "--version").startswith("git version")
+            assert devcontainer("exec", "sh", "-c", "command -v sudo || echo none").strip() == "none"
+            configuration = inspect("container", brought_up["containerId"])["Config"]
+            assert configuration["Labels"]["com.docker.compose.service"] == "app"
+            owners = {path.stat().st_uid for path in folder.rglob("*")}
+            assert owners == {UID}
+        finally:
+            shutil.move(folder, day.folder)
+            run("docker", "compose", "--project-name", day.name, "down", "--volumes", cwd=ROOT)
+            images = run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", "vsc-*", cwd=ROOT).stdout.split()
+            run("docker", "image", "rm", "--force", f"{day.name}:devcontainer", *images, cwd=ROOT)
+
+
+def test_sudo_is_there_only_if_asked_for(made: Callable[..., Made], image: Image) -> None:
+    day = made(include_devcontainer=True)
+    tag = f"{day.name}:sudo"
+    build = ("docker", "build", "--quiet", "--target=devcontainer", "--build-arg=SUDO=1", f"--tag={tag}", ".")
+    check_run(*build, cwd=day.folder)
+    try:
+        asked = run("docker", "run", "--rm", tag, "sudo", "-n", "id", "-u", cwd=ROOT)
+        assert asked.stdout.strip() == "0"
+    finally:
+        run("docker", "image", "rm", "--force", tag, cwd=ROOT)
+    for target in ("development", "production"):
+        found = run(
+            "docker", "run", "--rm", image(target=target), "sh", "-c", "command -v sudo; ls /etc/sudoers.d", cwd=ROOT
+        )
+        assert found.returncode != 0, found.stdout
