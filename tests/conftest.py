@@ -48,6 +48,7 @@ class Render(Protocol):
 
 
 Image = Callable[..., str]
+Environment = Callable[[str, str], Path]
 
 
 def check_answers(answers: Mapping[str, str | int]) -> None:
@@ -88,6 +89,42 @@ def project(render: Render, tmp_path: Path) -> Callable[..., Path]:
         return destination
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Return a function that gives the environment of a stack's locked dependencies, all groups of them."""
+    environments: dict[tuple[str, str], Path] = {}
+
+    def install(framework: str, server: str) -> Path:
+        stack = (framework, server)
+        if stack not in environments:
+            folder = tmp_path_factory.mktemp(framework)
+            requirements = folder / "requirements.txt"
+            project = render(framework=framework, server=server)
+            check_run("poetry", "export", "--all-groups", f"--output={requirements}", cwd=project)
+            check_run("uv", "venv", "--quiet", folder / "venv", cwd=folder)
+            python = folder / "venv" / "bin" / "python"
+            check_run(
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                f"--python={python}",
+                "-r",
+                requirements,
+                cwd=folder,
+            )
+            environments[stack] = folder / "venv"
+        return environments[stack]
+
+    return install
+
+
+def in_environment(environment: Path) -> dict[str, str]:
+    """Return the variables that put an environment's tools first."""
+    return {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(environment)}
 
 
 @pytest.fixture(scope="session")

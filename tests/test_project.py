@@ -1,56 +1,15 @@
 """The rendered project on this machine: its own tests, linters and lock check, run for real and without Docker."""
 
-import os
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from scripts.locks import OLDEST_POETRY
 from tests.commands import check_run, run
-from tests.conftest import STACKS, Render
+from tests.conftest import STACKS, Environment, Render, in_environment
 
 # The oldest Python and the newest: what ruff and mypy find depends on the version that they check for.
 LINTED = [(*stack, python_version) for stack in STACKS for python_version in ("3.11", "3.15")]
-
-Environment = Callable[[str, str], Path]
-
-
-@pytest.fixture(scope="session")
-def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Return a function that gives the environment of a stack's locked dependencies, all groups of them."""
-    environments: dict[tuple[str, str], Path] = {}
-
-    def install(framework: str, server: str) -> Path:
-        stack = (framework, server)
-        if stack not in environments:
-            folder = tmp_path_factory.mktemp(framework)
-            requirements = folder / "requirements.txt"
-            project = render(framework=framework, server=server)
-            check_run("poetry", "export", "--all-groups", f"--output={requirements}", cwd=project)
-            check_run("uv", "venv", "--quiet", folder / "venv", cwd=folder)
-            python = folder / "venv" / "bin" / "python"
-            check_run(
-                "uv",
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                f"--python={python}",
-                "-r",
-                requirements,
-                cwd=folder,
-            )
-            environments[stack] = folder / "venv"
-        return environments[stack]
-
-    return install
-
-
-def in_environment(environment: Path) -> dict[str, str]:
-    """Return the variables that put an environment's tools first."""
-    return {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(environment)}
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
