@@ -47,5 +47,9 @@ bench: setup ## Time the builds of both frameworks against the workshop's techni
 bench-servers: setup ## Measure the servers under load, for the README
 	@$(BIN)/python -W ignore -m scripts.servers
 
+.PHONY: record
+record: setup ## Record the first five minutes with a project, for docs/; needs Docker and tmux
+	@$(BIN)/python scripts/record.py
+
 # DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
 export GIVEN_ANSWERS := $(value DATA)

@@ -78,14 +78,26 @@ def test_port_agrees(odd_project: Path) -> None:
 
 def test_ids_agree(odd_project: Path) -> None:
     assert everywhere(odd_project, r"APP_UID(?:=|:-)([1-9]\d*)") == {
+        ".env.example": {"1234"},
         "Dockerfile": {"1234"},
         "docker-compose.override.yml": {"1234"},
     }
     assert everywhere(odd_project, r"APP_GID(?:=|:-)([1-9]\d*)") == {
+        ".env.example": {"2345"},
         "Dockerfile": {"2345"},
         "docker-compose.override.yml": {"2345"},
     }
     assert not everywhere(odd_project, r"\b(1000)\b")
+
+
+def test_debugger_port_agrees(odd_project: Path) -> None:
+    assert everywhere(odd_project, r"[^\d](5678)[^\d]").keys() == {
+        ".env.example",
+        ".vscode/launch.json",
+        "Makefile",
+        "README.md",
+        "docker-compose.override.yml",
+    }
 
 
 def test_default_poetry_is_the_one_that_locks() -> None:
