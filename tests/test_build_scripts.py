@@ -117,7 +117,7 @@ def test_content_hash_is_the_one_of_poetry(change: dict[str, Any], render: Rende
 FAKE_UVX = """#!{python}
 import json, pathlib, sys
 print("{said}", file=sys.stderr)
-print("-e file:///app/libs/one\\ntwo==2.0 --hash=sha256:2\\nthree @ file:///app/libs/three ; extra == 'x'")
+print("-e file:///app/libs/one\\ntwo==2.0 \\\\\\n    --hash=sha256:2\\nthree @ file:///app/libs/three ; extra == 'x'")
 pathlib.Path("{log}").open("a").write(json.dumps(sys.argv[1:]) + "\\n")
 sys.exit({code})
 """
@@ -163,9 +163,9 @@ def test_export_leaves_what_it_does_not_know_to_poetry(case: str, code: int, pro
         exported = {file.name: file.read_text() for file in (tmp_path / "out").iterdir() if file.name != "build.txt"}
         three = "three @ file:///app/libs/three ; extra == 'x'\n"
         assert exported == {
-            "main.txt": "two==2.0 --hash=sha256:2\n",
+            "main.txt": "two==2.0     --hash=sha256:2\n",
             "main.local.txt": "file:///app/libs/one\n" + three,
-            "all.txt": "two==2.0 --hash=sha256:2\n",
+            "all.txt": "two==2.0     --hash=sha256:2\n",
             "all.local.txt": "-e file:///app/libs/one\n" + three,
         }
     else:
@@ -181,6 +181,7 @@ def test_export_names_a_file_that_it_cannot_read(project: Render, tmp_path: Path
     code, output = export(folder, tmp_path / "out")
     assert code == 1
     assert output.startswith("poetry.lock cannot be read: ")
+    assert output.endswith(" Run 'make lock', then build again.\n")
     assert output.count("\n") == 1
 
 

@@ -126,7 +126,7 @@ def test_dependencies_come_and_go(made: Callable[..., Made]) -> None:
     assert day.check_make("update", "PKG=cowsay").splitlines()[-1] == "Updated: make up installs what is new."
     assert locked.search((day.folder / "poetry.lock").read_text())[1] == "6.1"  # type: ignore[index]
 
-    assert day.check_make("remove", "PKG=cowsay").splitlines()[-1] == "Removed: make up leaves it out."
+    assert day.check_make("remove", "PKG=cowsay").splitlines()[-1] == "Removed: make up does without it."
     day.check_make("up")
     image = f"{day.name}:development"
     assert imports(image, "cowsay", "toolz", "fastapi") == {"cowsay": False, "toolz": True, "fastapi": True}
@@ -150,29 +150,37 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
         ('ARG BUILD_PACKAGES=""', 'ARG BUILD_PACKAGES="gcc libc6-dev libpq-dev python3.14-dev"'),
     )
     python_project(day.folder / "libs" / "by-path", "by-path")
+    from_file = python_project(tmp_path / "from-file", "from-file")
     edit(
         day.folder / "pyproject.toml",
         (
             "\n]\n\n[dependency-groups]\n",
             "\n    \"colorama (>=0.4) ; sys_platform == 'win32'\",\n]\n\n[dependency-groups]\n",
         ),
-        ("[dependency-groups]\n", '[project.optional-dependencies]\ncow = ["cowsay (>=6.0)"]\n\n[dependency-groups]\n'),
+        (
+            "[dependency-groups]\n",
+            '[project.optional-dependencies]\ncow = ["cowsay (>=6.0)"]\nlist = ["sortedcontainers (>=2.0)"]\n\n[dependency-groups]\n',
+        ),
         ("[dependency-groups]\n", '[dependency-groups]\ndocs = ["toolz (>=1.0)"]\n'),
         ("[tool.ruff]\n", "[tool.poetry.group.docs]\noptional = true\n\n[tool.ruff]\n"),
         ("[tool.ruff]\n", f"{SOURCE.format(index=index)}\n[tool.ruff]\n"),
     )
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine {index} login user password {PASSWORD}\n")
+    check_run("poetry", "build", "--format=wheel", f"--output={day.folder / 'libs'}", cwd=from_file)
+    day.check_make("add", "PKG=./libs/from_file-1.0.0-py3-none-any.whl")
     day.check_make("add", f"PKG=psycopg2 ./libs/by-path git+http://{index}/git/from-git.git")
     assert day.make("add", "PKG=--source private secret-sauce").returncode != 0, "the index wants a password"
     day.check_make("add", "PKG=--source private secret-sauce", NETRC=str(netrc))
 
-    everywhere = {"psycopg2": True, "by_path": True, "from_git": True, "secret_sauce": True, "colorama": False}
+    added = ("psycopg2", "by_path", "from_file", "from_git", "secret_sauce")
+    everywhere = dict.fromkeys(added, True) | {"colorama": False}
     output = day.check_make("up", NETRC=str(netrc)) + day.check_make("build", NETRC=str(netrc))
     assert get(day.port, "/health").status == 200
-    asked = (*everywhere, "cowsay", "toolz")
-    assert imports(f"{day.name}:development", *asked) == everywhere | {"cowsay": True, "toolz": True}
-    assert imports(day.name, *asked) == everywhere | {"cowsay": False, "toolz": False}
+    optional = ("cowsay", "sortedcontainers", "toolz")
+    asked = (*everywhere, *optional)
+    assert imports(f"{day.name}:development", *asked) == everywhere | dict.fromkeys(optional, True)
+    assert imports(day.name, *asked) == everywhere | dict.fromkeys(optional, False)
     tools = "for tool in git gcc pg_config poetry; do command -v $tool || true; done; ls /app"
     assert check_run("docker", "run", "--rm", day.name, "sh", "-c", tools, cwd=ROOT).split() == ["gunicorn.conf.py"]
 
@@ -180,9 +188,16 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
     for image in (day.name, f"{day.name}:development", f"{day.name}:poetry"):
         assert PASSWORD not in check_run("docker", "history", "--no-trunc", image, cwd=ROOT)
     assert search_layers(day.name, PASSWORD) == 0
-    with_extra = ("docker", "build", "--quiet", "--build-arg=EXTRAS=cow", f"--secret=id=netrc,src={netrc}", ".")
+    with_extra = ("docker", "build", "--quiet", "--build-arg=EXTRAS=cow,list", f"--secret=id=netrc,src={netrc}", ".")
     image = check_run(*with_extra, cwd=day.folder).strip()
-    assert imports(image, "cowsay", "toolz") == {"cowsay": True, "toolz": False}
+    assert imports(image, *optional) == {"cowsay": True, "sortedcontainers": True, "toolz": False}
+
+    # What is named by path is built anew when it has changed, and nothing else is.
+    (day.folder / "libs" / "by-path" / "src" / "by_path" / "__init__.py").write_text('NAME = "edited"\n')
+    output = day.check_make("build", NETRC=str(netrc))
+    assert "psycopg2" not in output
+    name = ("docker", "run", "--rm", day.name, "python", "-c", "import by_path; print(by_path.NAME)")
+    assert check_run(*name, cwd=ROOT).strip() == "edited"
 
     # What has a hash is still checked against it.
     lock = day.folder / "poetry.lock"

@@ -30,7 +30,7 @@ HEALTHY = {"info": "echo ' Docker Root Dir: /'", "buildx": "echo buildx 0.29", "
 DF = "#!/bin/sh\nprintf 'Filesystem 1024-blocks Used Available\\n/dev/x 9 9 {kilobytes}\\n'\n"
 COPIER = "#!/bin/sh\nexit {code}\n"
 
-# What is wrong: the engine's answers, programs, a text for entrypoint.sh, and the line.
+# What is wrong: the engine's answers, programs, a file that is spoilt, and the line.
 FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str]] = {
     "buildkit": (
         {"buildx": "exit 1"},
@@ -43,6 +43,12 @@ FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str]] = {
         {},
         "",
         "poetry.lock is missing or does not match pyproject.toml: make lock",
+    ),
+    "conflict": (
+        {"check": "echo 'Error: Invalid statement'; exit 1"},
+        {},
+        "poetry.lock",
+        "poetry.lock holds conflict markers: make lock",
     ),
     "bad project": (
         {"check": "echo 'Error: The fields are wrong'; exit 1"},
@@ -59,7 +65,7 @@ FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str]] = {
     "carriage returns": (
         {},
         {},
-        "\r\n",
+        "entrypoint.sh",
         "entrypoint.sh has Windows line endings, with which no container starts: sed -i 's/\\r$//' entrypoint.sh",
     ),
     "newer template": (
@@ -87,10 +93,11 @@ def test_doctor_finds_nothing_to_complain_of(render: Render, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_doctor_says_what_to_do(fault: str, project: Render, tmp_path: Path) -> None:
-    engine, given, ending, message = FAULTS[fault]
+    engine, given, spoilt, message = FAULTS[fault]
     folder = project()
-    with (folder / "entrypoint.sh").open("a", newline="") as text:
-        text.write(ending)
+    if spoilt:
+        with (folder / spoilt).open("a", newline="") as text:
+            text.write("<<<<<<< ours\r\n")
     programs = {
         "docker": DOCKER.format(**HEALTHY | engine),
         "df": DF.format(kilobytes=2**22),
@@ -125,7 +132,7 @@ def test_doctor_finds_a_taken_port(render: Render, tmp_path: Path) -> None:
 
 def test_doctor_reads_the_port_from_the_settings(project: Render, tmp_path: Path) -> None:
     folder, port = project(), free_port()
-    (folder / ".env").write_text(f"LOG_LEVEL=info\nPORT={port}\n")
+    (folder / ".env").write_bytes(f'LOG_LEVEL=info\r\nPORT="{port}"\r\n'.encode())
     _, lines = examine(folder, path_with(tmp_path, docker=DOCKER.format(**HEALTHY)))
     assert f"✓ Port {port} is free" in lines
 
@@ -135,14 +142,15 @@ def test_doctor_reads_the_port_from_the_settings(project: Render, tmp_path: Path
     ("info", "owner", "line"),
     [
         ("echo", 65534, "✓ What containers write belongs to you, 65534:65534"),
+        ("echo '    rootless: false'", 65534, "✓ What containers write belongs to you, 65534:65534"),
         ("echo", 0, "✗ Not all files are yours, ./Makefile for one: sudo chown -R 65534:65534 ."),
         (
-            "echo '  rootless'",
+            "echo ' Server:'; echo '  rootless'",
             65534,
             "✗ The engine is rootless, where you are root in a container: make APP_UID=0 APP_GID=0 with each target.",
         ),
     ],
-    ids=["yours", "not yours", "rootless"],
+    ids=["yours", "podman of root", "not yours", "rootless"],
 )
 def test_doctor_looks_whose_files_they_are(info: str, owner: int, line: str, project: Render, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as home:

@@ -46,6 +46,13 @@ def test_hooks_say_where_they_cannot_go(project: Render) -> None:
         ".git/hooks/pre-commit is there already: add 'make --no-print-directory staged' to it."
     )
     assert hook.read_text() == "#!/bin/sh\necho ours\n"
+    hook.write_text("#!/bin/sh\necho ours\nmake --no-print-directory staged\n")
+    check_run("make", "hooks", cwd=folder)
+    assert "echo ours" in hook.read_text(), "what is there stays there"
+    check_run("git", "config", "core.hooksPath", "/shared/hooks", cwd=folder)
+    assert only_line(run("make", "hooks", cwd=folder)).startswith(
+        "core.hooksPath is set, so git may share /shared/hooks"
+    )
 
 
 def test_poetry_takes_the_place_of_docker(environment: Environment, project: Render, tmp_path: Path) -> None:

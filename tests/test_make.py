@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pexpect
 import pytest
 
-from tests.commands import ROOT, check_run, run
+from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import STACKS
 from tests.docker import Load, free_port, get, inspect
 from tests.made import Made
@@ -37,10 +37,12 @@ def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> No
     lint = day.check_make("lint")
     assert lint.count("Passed") == 7, lint
     assert "Failed" not in lint
-    app.write_text(text + "x = [ 1 ]\n")
-    assert day.make("lint").returncode != 0
+    app.write_text(text + "x = [ 1 ]\nundefined\n")
+    assert day.make("lint", APP_UID="1234", APP_GID="1234").returncode != 0
     day.check_make("format")
-    assert app.read_text().endswith("\nx = [1]\n")
+    assert app.read_text().endswith("\nx = [1]\nundefined\n"), (
+        "what cannot be mended keeps nothing from being formatted"
+    )
     app.write_text(text)
 
     started = inspect("container", f"{day.name}-app-1")["State"]["StartedAt"]
@@ -63,6 +65,26 @@ def test_lock_mends_a_stale_lock(made: Callable[..., Made]) -> None:
     assert day.last_line("up") == stale
     day.check_make("lock")
     assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
+
+
+def test_lock_ends_a_merge_conflict(made: Callable[..., Made]) -> None:
+    day = made()
+    check_run("git", "switch", "--create", "colleague", cwd=day.folder)
+    day.check_make("add", "PKG=cowsay")
+    commit(day.folder, "feat: a cow")
+    check_run("git", "switch", "main", cwd=day.folder)
+    day.check_make("add", "PKG=toolz", "GROUP=dev")
+    commit(day.folder, "test: tools")
+    merge = run("git", "merge", "colleague", cwd=day.folder)
+    assert re.findall(r"^CONFLICT .* in (.*)$", merge.stdout, re.M) == ["poetry.lock"]
+    line = day.last_line("build")
+    assert line.startswith("poetry.lock cannot be read: ")
+    assert line.endswith("Run 'make lock', then build again.")
+    day.check_make("lock")
+    lock = (day.folder / "poetry.lock").read_text()
+    assert '\nname = "cowsay"\n' in lock
+    assert '\nname = "toolz"\n' in lock
+    day.check_make("build")
 
 
 def test_up_names_a_taken_port(made: Callable[..., Made]) -> None:

@@ -21,9 +21,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-STALE = (
-    "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
-)
+STALE = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
 
 
 def content_hash(pyproject: dict[str, Any]) -> str:
@@ -32,9 +30,7 @@ def content_hash(pyproject: dict[str, Any]) -> str:
     poetry = pyproject.get("tool", {}).get("poetry", {})
     content = {
         "project": {
-            key: project[key]
-            for key in ("requires-python", "dependencies", "optional-dependencies")
-            if key in project
+            key: project[key] for key in ("requires-python", "dependencies", "optional-dependencies") if key in project
         },
         "tool": {
             "poetry": {
@@ -116,7 +112,7 @@ def export_with_poetry(*options: str) -> str:
     if done.returncode:
         is_stale = "poetry.lock was last generated" in done.stderr
         raise SystemExit(STALE if is_stale else "Poetry could not export poetry.lock: see above.")
-    return done.stdout
+    return done.stdout.replace("\\\n", "")  # a requirement a line
 
 
 def split(exported: str) -> tuple[str, str]:
@@ -135,7 +131,8 @@ def read(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SystemExit(f"{name} cannot be read: {error}.") from error
+        advice = " Run 'make lock', then build again." if name == "poetry.lock" else ""
+        raise SystemExit(f"{name} cannot be read: {error}.{advice}") from error
 
 
 def main(folder: Path) -> None:
@@ -154,7 +151,7 @@ def main(folder: Path) -> None:
     if is_fresh and is_understood(lock):
         exported = {"main": requirements(lock, {"main"}), "all": requirements(lock)}
     else:
-        main = export_with_poetry("--extras", os.environ.get("EXTRAS", ""))
+        main = export_with_poetry("--extras", os.environ.get("EXTRAS", "").replace(",", " "))
         exported = {
             # An editable install would point at a folder that the image does not have.
             "main": re.sub("^-e file:", "file:", main, flags=re.MULTILINE),
