@@ -159,7 +159,8 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
         ),
         (
             "[dependency-groups]\n",
-            '[project.optional-dependencies]\ncow = ["cowsay (>=6.0)"]\nlist = ["sortedcontainers (>=2.0)"]\n\n[dependency-groups]\n',
+            '[project.optional-dependencies]\ncow = ["cowsay (>=6.0)"]\nlist = ["sortedcontainers (>=2.0)"]\n\n'
+            "[dependency-groups]\n",
         ),
         ("[dependency-groups]\n", '[dependency-groups]\ndocs = ["toolz (>=1.0)"]\n'),
         ("[tool.ruff]\n", "[tool.poetry.group.docs]\noptional = true\n\n[tool.ruff]\n"),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands import ROOT, check_run, run
 from tests.conftest import Image
-from tests.docker import PLUGINS, get, inspect
+from tests.docker import PLUGINS, Container, inspect
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
@@ -52,7 +52,9 @@ def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[.
         try:
             brought_up = json.loads(devcontainer("up").splitlines()[-1])
             assert brought_up["outcome"] == "success"
-            assert get(day.port, "/health").json()["status"] == "ok"
+            service = Container(brought_up["containerId"], day.port)
+            assert service.health(seconds=60) == "healthy", service.logs()
+            assert service.get("/health").json()["status"] == "ok"
             assert re.search(r"\b[12]\d passed", devcontainer("exec", "make", "test"))
             assert devcontainer("exec", "make", "lint").count("Passed") == 7
             assert (

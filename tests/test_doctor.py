@@ -171,7 +171,7 @@ def test_doctor_of_a_project_that_runs(made: Callable[..., Made]) -> None:
     day.check_make("up")
     result = day.make("doctor")
     good = [line for line in result.stdout.splitlines() if line.startswith("✓ ")]
-    assert len(good) == 8, result.stdout
+    assert len(good) >= 8, result.stdout
     for pattern in (
         "Docker Engine [0-9.]+",
         "Compose [0-9.]+",

@@ -13,7 +13,7 @@ from tests.commands import check_run, run
 from tests.conftest import Render
 
 TOOLS = ("sh", "bash", "make", "awk", "sed", "grep", "tail", "head", "id", "echo", "test", "env", "printenv", "find")
-NEEDED = (*TOOLS, "cat", "cut", "df", "mktemp", "rm", "tar", "git", "curl", "chmod", "mkdir")
+NEEDED = (*TOOLS, "cat", "cut", "df", "mktemp", "rm", "tar", "git", "curl", "chmod", "mkdir", "tr")
 
 DOCKER = """#!/bin/sh
 case "$*" in
@@ -34,8 +34,10 @@ def path_with(folder: Path, **programs: str) -> str:
         if found := shutil.which(name):
             (tools / name).symlink_to(found)
     for name, script in programs.items():
-        (tools / name.replace("_", "-")).write_text(script)
-        (tools / name.replace("_", "-")).chmod(0o755)
+        program = tools / name.replace("_", "-")
+        program.unlink(missing_ok=True)  # what is linked is the machine's own
+        program.write_text(script)
+        program.chmod(0o755)
     return str(tools)
 
 

@@ -21,7 +21,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-STALE = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
+STALE = (
+    "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
+)
 
 
 def content_hash(pyproject: dict[str, Any]) -> str:
@@ -30,7 +32,9 @@ def content_hash(pyproject: dict[str, Any]) -> str:
     poetry = pyproject.get("tool", {}).get("poetry", {})
     content = {
         "project": {
-            key: project[key] for key in ("requires-python", "dependencies", "optional-dependencies") if key in project
+            key: project[key]
+            for key in ("requires-python", "dependencies", "optional-dependencies")
+            if key in project
         },
         "tool": {
             "poetry": {
