@@ -43,7 +43,7 @@ def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[.
                 os.chown(path, UID, UID)
             group = Path("/var/run/docker.sock").stat().st_gid
             become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", f"--groups={group}"]
-        env = {"HOME": home, "PORT": str(day.port), "POETRY_PLUGINS": PLUGINS}
+        env = {"COMPOSE_PROJECT_NAME": day.name, "HOME": home, "PORT": str(day.port), "POETRY_PLUGINS": PLUGINS}
 
         def devcontainer(*arguments: str) -> str:
             workspace = ("--workspace-folder", str(folder))
