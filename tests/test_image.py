@@ -196,7 +196,7 @@ def test_new_dependency_downloads_that_alone(project: Render) -> None:
     second = build(folder, tag, own_cache)
     assert second.returncode == 0, second.stdout
     assert rebuilt_steps(second.stdout) == {"requirements", "dependencies", "package"}
-    step = re.search(r"^#(\d+) \[dependencies 2/2\]", second.stdout, re.M)
+    step = re.search(r"^#(\d+) \[dependencies 2/\d\]", second.stdout, re.M)
     assert step is not None
     log = re.findall(rf"^#{step[1]} [\d.]+ (.*)$", second.stdout, re.M)
     assert [line for line in log if line.startswith("Prepared 1 package ")], log
@@ -325,6 +325,7 @@ def test_build_context_holds_what_is_named(project: Render, tmp_path: Path) -> N
     names = {line.removeprefix("/context/") for line in listed.split()}
     assert names == {
         "README.md",
+        "docker/apt_install.sh",
         "docker/export_lock.py",
         "docker/trim.py",
         "entrypoint.sh",

@@ -158,7 +158,7 @@ def test_down_stops_the_production_container_too(made: Callable[..., Made]) -> N
 def test_run_beside_the_development_server_says_what_to_do(made: Callable[..., Made]) -> None:
     day = made()
     day.check_make("up")
-    message = "The port is taken: make down stops the development server, make run PORT=8001 takes another."
+    message = "The port is taken: make down stops the development server; make run PORT=8001 takes another."
     assert day.last_line("run") == message
     server = run_in_terminal(Made(day.folder, day.name, other_port := free_port()))
     try:
