@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -38,6 +38,11 @@ TECHNIQUES = [
     "08-two-stages-prebuilt",
     "uv",
 ]
+
+
+def slow(*cases: tuple[str, ...]) -> list[Any]:
+    """Return the cases of a wide matrix that are left to a run of `-m slow`, as parameters of a test."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
 class Render(Protocol):

@@ -35,10 +35,7 @@ def test_a_day_with_compose_1(compose_1: str, made: Callable[..., Made]) -> None
     tested = day.check_make("test", given)
     assert "1 passed" in day.check_make("test", given, "ARGS=-k 'health_gives and status'")
     assert "CACHED" not in tested, "a quiet build says nothing"
-    assert day.check_make("lint", given).count("Passed") == 7
     day.check_make("format", given)
-    for target in ("lock", "update"):
-        day.check_make(target, given)
     day.check_make("remove", given, "PKG=cowsay")
     assert "✓ Compose 1.29" in day.make("doctor", given).stdout
 

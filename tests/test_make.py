@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import STACKS
+from tests.conftest import STACKS, slow
 from tests.docker import Load, free_port, get, inspect
 from tests.made import Made
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.docker
 
 
 # Flask's development server is the same, whichever serves in production; Uvicorn is what the other tests have.
-@pytest.mark.parametrize(("framework", "server"), [("flask", "gunicorn"), ("fastapi", "granian")])
+@pytest.mark.parametrize(("framework", "server"), [("flask", "gunicorn"), *slow(("fastapi", "granian"))])
 def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> None:
     day = made(framework, server)
     port = day.port
@@ -101,7 +101,7 @@ def test_up_shows_why_the_service_does_not_start(made: Callable[..., Made]) -> N
     day = made("flask")
     settings = day.folder / "src" / day.name.replace("-", "_") / "settings.py"
     settings.write_text("raise RuntimeError('planted')\n")
-    result = day.make("up")
+    result = day.make("up", "SECONDS_TO_START=5")
     assert result.returncode != 0
     assert "RuntimeError: planted" in result.stdout
     assert "The service is not healthy: its log stands above; mend it, then make up again." in result.stdout
