@@ -157,7 +157,7 @@ def _swarm() -> Iterator[None]:
         run("docker", "network", "rm", "docker_gwbridge", cwd=ROOT)  # the way out of a swarm's networks stays otherwise
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+@pytest.fixture(scope="module", params=[PAIRS[1], pytest.param(PAIRS[0], marks=pytest.mark.slow)], ids="-".join)
 def stack(
     request: pytest.FixtureRequest, render: Render, tmp_path_factory: pytest.TempPathFactory, _swarm: None
 ) -> Iterator[Stack]:
