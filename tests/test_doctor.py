@@ -28,6 +28,8 @@ esac
 """
 HEALTHY = {"info": "echo ' Docker Root Dir: /'", "buildx": "echo buildx 0.29", "check": "echo All set"}
 DF = "#!/bin/sh\nprintf 'Filesystem 1024-blocks Used Available\\n/dev/x 9 9 {kilobytes}\\n'\n"
+# Nobody is there, and nobody is to be asked: the port is on this machine.
+PROXY = {"http_proxy": "http://127.0.0.1:9"}
 COPIER = "#!/bin/sh\nexit {code}\n"
 
 # What is wrong: the engine's answers, programs, a file that is spoilt, and the line.
@@ -125,7 +127,7 @@ def test_doctor_finds_a_taken_port(render: Render, tmp_path: Path) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = str(listener.getsockname()[1])
-        code, lines = examine(render(), path_with(tmp_path, docker=DOCKER.format(**HEALTHY)), PORT=port)
+        code, lines = examine(render(), path_with(tmp_path, docker=DOCKER.format(**HEALTHY)), PORT=port, **PROXY)
     assert code != 0
     assert f"✗ Port {port} is taken: stop what listens there, or choose another: make up PORT=8001." in lines
 

@@ -179,6 +179,12 @@ def test_unknown_target_names_the_nearest(goal: str, message: str, render: Rende
     assert only_line(run("make", goal, cwd=render())) == message
 
 
+def test_group_counts_on_the_command_line_alone(render: Render) -> None:
+    command = ("make", "--dry-run", "add", "PKG=httpx")
+    assert "--group" not in check_run(*command, cwd=render(), GROUP="staff")
+    assert "--group dev" in check_run(*command, "GROUP=dev", cwd=render(), GROUP="staff")
+
+
 # What came after GNU make 3.81, which macOS has: https://git.savannah.gnu.org/cgit/make.git/tree/NEWS
 NEWER_THAN_3_81 = {
     r"^\.(ONESHELL|SHELLFLAGS|RECIPEPREFIX|EXTRA_PREREQS|NOTINTERMEDIATE|WAIT|LOADED)\b": "3.82 to 4.4",
