@@ -165,6 +165,24 @@ def inspect(kind: str, name: str) -> Any:
     return json.loads(check_run("docker", kind, "inspect", name, cwd=ROOT))[0]
 
 
+def is_in_layers(image: str, text: str) -> bool:
+    """Return whether a text occurs in the layers of an image, all of which must have been read."""
+    wanted, found, tail, size = text.encode(), False, b"", 0
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while block := process.stdout.read(2**20):
+            found = found or wanted in tail + block
+            tail, size = block[-len(wanted) :], size + len(block)
+    assert size > 50 * 2**20, "the layers were not read"
+    return found
+
+
+def become(uid: int, gid: int) -> list[str]:
+    """Return what runs a command as another user, who may use Docker; only root can."""
+    group = Path("/var/run/docker.sock").stat().st_gid
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", f"--groups={group}"]
+
+
 def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Build an image of a project, with BuildKit's plain progress as output; a failure is left to the caller."""
     return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)

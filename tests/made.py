@@ -1,8 +1,11 @@
 """A rendered project as a user has it: committed, with a name and a port of its own, and driven with `make`."""
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import pexpect
 
 from tests.commands import check_run, run
 from tests.docker import PLUGINS
@@ -15,6 +18,11 @@ class Made:
     folder: Path
     name: str
     port: int
+
+    @property
+    def package(self) -> Path:
+        """The folder of the service's code."""
+        return self.folder / "src" / self.name.replace("-", "_")
 
     def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run make with the project's port; a failure is left to the caller."""
@@ -37,3 +45,10 @@ class Made:
         """Return what changed since the project was committed, ignored files included."""
         output = check_run("git", "status", "--porcelain", "--ignored", cwd=self.folder)
         return [line[3:] for line in output.splitlines()]
+
+    def run_in_terminal(self, *arguments: str) -> "pexpect.spawn[str]":
+        """Start `make run` in a terminal of its own and return once the server listens."""
+        env = os.environ | {"PORT": str(self.port)}
+        server = pexpect.spawn("make", ["run", *arguments], cwd=self.folder, env=env, encoding="utf-8", timeout=120)
+        server.expect("Listening at")  # and read on till there: a terminal that nobody reads blocks what writes to it
+        return server

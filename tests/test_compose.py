@@ -40,15 +40,7 @@ def test_a_day_with_compose_1(compose_1: str, made: Callable[..., Made]) -> None
     assert "✓ Compose 1.29" in day.make("doctor", given).stdout
 
     day.check_make("down", given)
-    terminal = pexpect.spawn(
-        "make",
-        ["run", given],
-        cwd=day.folder,
-        env=os.environ | {"PORT": str(day.port)},
-        encoding="utf-8",
-        timeout=120,
-    )
-    terminal.expect("Listening at")
+    terminal = day.run_in_terminal(given)
     assert get(day.port, "/health").status == 200
     terminal.sendintr()
     terminal.expect(pexpect.EOF)

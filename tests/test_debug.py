@@ -78,7 +78,7 @@ def line_of(file: Path, text: str) -> int:
 def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str, made: Callable[..., Made]) -> None:
     day = made(framework, server)
     day.check_make("up")  # which make debug takes the place of
-    app = day.folder / "src" / day.name.replace("-", "_") / "app.py"
+    app = day.package / "app.py"
     port = free_port()
     with debugged(day, port):
         ports = published_ports(f"{day.name}-debug")

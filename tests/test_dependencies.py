@@ -1,15 +1,14 @@
 """What people add to a project next: it still locks, builds and serves, in both images."""
 
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, check_run, run
-from tests.docker import get, inspect, rebuilt_steps
+from tests.commands import ROOT, check_run, commit, run
+from tests.docker import get, inspect, is_in_layers, rebuilt_steps
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
@@ -69,8 +68,7 @@ def index(tmp_path: Path) -> Iterator[str]:
     sauce = python_project(tmp_path / "secret-sauce", "secret-sauce")
     check_run("poetry", "build", "--format=wheel", f"--output={wheels}", cwd=sauce)
     source = python_project(tmp_path / "from-git", "from-git")
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        check_run("git", *command, cwd=source)
+    commit(source, "first")
     bare = served / "git" / "from-git.git"
     check_run("git", "clone", "--quiet", "--bare", source, bare, cwd=tmp_path)
     check_run("git", "update-server-info", cwd=bare)
@@ -188,7 +186,7 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
     assert PASSWORD not in output
     for image in (day.name, f"{day.name}:development", f"{day.name}:poetry"):
         assert PASSWORD not in check_run("docker", "history", "--no-trunc", image, cwd=ROOT)
-    assert search_layers(day.name, PASSWORD) == 0
+    assert not is_in_layers(day.name, PASSWORD)
     with_extra = ("docker", "build", "--quiet", "--build-arg=EXTRAS=cow,list", f"--secret=id=netrc,src={netrc}", ".")
     image = check_run(*with_extra, cwd=day.folder).strip()
     assert imports(image, *optional) == {"cowsay": True, "sortedcontainers": True, "toolz": False}
@@ -209,10 +207,3 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
     assert result.returncode != 0
     assert "Hash mismatch" in result.stdout
     assert result.stdout.rstrip().splitlines()[-2] == "The image was not built: the reason stands above."
-
-
-def search_layers(image: str, text: str) -> int:
-    """Return how often a text occurs in the layers of an image."""
-    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        return process.stdout.read().count(text.encode())

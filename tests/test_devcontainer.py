@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands import ROOT, check_run, run
 from tests.conftest import Image
-from tests.docker import PLUGINS, Container, inspect
+from tests.docker import PLUGINS, Container, become, inspect
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
@@ -37,17 +37,16 @@ def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[.
     day = made(include_devcontainer=True)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(shutil.move(day.folder, f"{home}/project"))
-        become: list[str] = []
+        as_user: list[str] = []
         if os.getuid() == 0:
             for path in [Path(home), *Path(home).rglob("*")]:
                 os.chown(path, UID, UID)
-            group = Path("/var/run/docker.sock").stat().st_gid
-            become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", f"--groups={group}"]
+            as_user = become(UID, UID)
         env = {"COMPOSE_PROJECT_NAME": day.name, "HOME": home, "PORT": str(day.port), "POETRY_PLUGINS": PLUGINS}
 
         def devcontainer(*arguments: str) -> str:
             workspace = ("--workspace-folder", str(folder))
-            return check_run(*become, cli, arguments[0], *workspace, *arguments[1:], cwd=folder, **env)
+            return check_run(*as_user, cli, arguments[0], *workspace, *arguments[1:], cwd=folder, **env)
 
         try:
             brought_up = json.loads(devcontainer("up").splitlines()[-1])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, check_run, run
+from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import Render
 from tests.docker import free_port
 from tests.made import Made
@@ -195,9 +195,7 @@ def test_doctor_sees_a_newer_template(template_clone: Path, tmp_path: Path) -> N
     path = path_with(tmp_path, docker=DOCKER.format(**HEALTHY))
     copier = check_run("sh", "-c", "command -v copier", cwd=ROOT).strip()
     Path(path, "copier").symlink_to(copier)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
-        check_run("git", *command, cwd=folder)
+    commit(folder, "start")
     assert "✓ The template has nothing newer" in examine(folder, path)[1]
-    check_run("git", "commit", "--allow-empty", "-q", "-m", "more", cwd=template_clone)
-    check_run("git", "tag", "1.1.0", cwd=template_clone)
+    commit(template_clone, "more", tag="1.1.0")
     assert "✗ The template has a newer version: copier update --trust, as README.md says." in examine(folder, path)[1]

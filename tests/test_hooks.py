@@ -7,6 +7,7 @@ import pytest
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import Environment, Render, in_environment
+from tests.docker import PLUGINS
 from tests.made import Made
 from tests.test_makefile import only_line, path_with
 
@@ -16,13 +17,13 @@ def test_hooks_check_what_is_staged(made: Callable[..., Made]) -> None:
     day = made()
     assert day.check_make("hooks").splitlines()[-1].startswith("Each commit is checked from now on")
     assert day.check_make("hooks"), "again does no harm"
-    app = day.folder / "src" / day.name.replace("-", "_") / "app.py"
+    app = day.package / "app.py"
     text = app.read_text()
 
     app.write_text(text + "x = [ 1 ]\n")
     check_run("git", "add", "--all", cwd=day.folder)
     app.write_text(text)  # mended, but not staged
-    refused = run("git", "commit", "--message=fault", cwd=day.folder, POETRY_PLUGINS="poetry-plugin-pypi-mirror")
+    refused = run("git", "commit", "--message=fault", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
     assert refused.returncode != 0
     assert "1 file would be reformatted" in refused.stdout
     assert app.read_text() == text, "the working tree is left alone"
@@ -31,7 +32,7 @@ def test_hooks_check_what_is_staged(made: Callable[..., Made]) -> None:
     (day.folder / "README.md").write_text("<<<<<<< before updating\n")  # not staged, so nobody's business
     (day.folder / "docker" / "note.txt").write_text("staged\n")
     check_run("git", "add", "docker/note.txt", cwd=day.folder)
-    check_run("git", "commit", "--message=mended", cwd=day.folder, POETRY_PLUGINS="poetry-plugin-pypi-mirror")
+    check_run("git", "commit", "--message=mended", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
     assert check_run("git", "log", "-1", "--format=%s", cwd=day.folder).strip() == "mended"
 
 

@@ -48,7 +48,7 @@ def page(request: Request):
 
 def add_files(day: Made, framework: str) -> Path:
     """Give a project a page of a template and a static file, and return its package."""
-    package = day.folder / "src" / day.name.replace("-", "_")
+    package = day.package
     for folder, file in (("templates", "page.html"), ("static", "page.css")):
         (package / folder).mkdir()
         (package / folder / file).write_text("first")

@@ -1,6 +1,5 @@
 """A day with the generated Makefile, on a real engine with Compose v2: what works, and how it says what does not."""
 
-import os
 import re
 import signal
 import socket
@@ -28,7 +27,7 @@ def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> No
     assert get(port, "/health").status == 200
     assert get(port).json()["name"] == day.name
 
-    app = day.folder / "src" / day.name.replace("-", "_") / "app.py"
+    app = day.package / "app.py"
     text = app.read_text()
 
     assert re.search(r"\b[12]\d passed", day.check_make("test"))
@@ -101,7 +100,7 @@ def test_up_names_a_taken_port(made: Callable[..., Made]) -> None:
 
 def test_up_shows_why_the_service_does_not_start(made: Callable[..., Made]) -> None:
     day = made("flask")
-    settings = day.folder / "src" / day.name.replace("-", "_") / "settings.py"
+    settings = day.package / "settings.py"
     settings.write_text("raise RuntimeError('planted')\n")
     result = day.make("up", "SECONDS_TO_START=5")
     assert result.returncode != 0
@@ -117,18 +116,10 @@ def test_up_takes_the_caller_ids(made: Callable[..., Made]) -> None:
     assert get(day.port, "/health").status == 200
 
 
-def run_in_terminal(day: Made) -> "pexpect.spawn[str]":
-    """Start `make run` in a terminal of its own and return once the server listens."""
-    env = os.environ | {"PORT": str(day.port)}
-    server = pexpect.spawn("make", ["run"], cwd=day.folder, env=env, encoding="utf-8", timeout=120)
-    server.expect("Listening at")  # and read on till there: a terminal that nobody reads blocks what writes to it
-    return server
-
-
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_run_serves_the_production_image_locked_down(framework: str, server: str, made: Callable[..., Made]) -> None:
     day = made(framework, server, on_trial=True)
-    terminal = run_in_terminal(day)
+    terminal = day.run_in_terminal()
     try:
         assert get(day.port, "/health").status == 200
         listed = check_run("docker", "ps", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).split()
@@ -150,7 +141,7 @@ def test_run_serves_the_production_image_locked_down(framework: str, server: str
 
 def test_down_stops_the_production_container_too(made: Callable[..., Made]) -> None:
     day = made()
-    server = run_in_terminal(day)
+    server = day.run_in_terminal()
     assert get(day.port, "/health").status == 200
     server.kill(signal.SIGKILL)  # as a terminal that is closed: nobody tells the container
     day.check_make("down")
@@ -162,7 +153,7 @@ def test_run_beside_the_development_server_says_what_to_do(made: Callable[..., M
     day.check_make("up")
     message = "The port is taken: make down stops the development server; make run PORT=8001 takes another."
     assert day.last_line("run") == message
-    server = run_in_terminal(Made(day.folder, day.name, other_port := free_port()))
+    server = Made(day.folder, day.name, other_port := free_port()).run_in_terminal()
     try:
         assert get(other_port, "/health").status == get(day.port, "/health").status == 200
     finally:

@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from tests.commands import check_run
-from tests.docker import PLUGINS
+from tests.docker import PLUGINS, become
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
@@ -29,9 +29,7 @@ class MadeBy(Made):
 
     def command(self, *arguments: str) -> list[str]:
         """Return make as that user calls it, who may use Docker."""
-        group = Path("/var/run/docker.sock").stat().st_gid
-        become = ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", f"--groups={group}"]
-        return [*(become if (self.uid, self.gid) != OURSELVES else []), "make", *arguments]
+        return [*(become(self.uid, self.gid) if (self.uid, self.gid) != OURSELVES else []), "make", *arguments]
 
     def environment(self) -> dict[str, str]:
         """Return the variables of that user."""
@@ -60,7 +58,7 @@ def made_by(request: pytest.FixtureRequest, made: Callable[..., Made]) -> Iterat
 
 def test_files_belong_to_the_caller(made_by: MadeBy) -> None:
     day = made_by
-    package = f"src/{day.name.replace('-', '_')}"
+    package = f"src/{day.package.name}"
     day.check_make("add", "PKG=cowsay>=6,<7")
     day.check_make("lock")
     with (day.folder / package / "settings.py").open("a") as text:
