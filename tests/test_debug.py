@@ -70,7 +70,7 @@ def line_of(file: Path, text: str) -> int:
 @pytest.mark.parametrize(
     ("framework", "server", "marker"),
     [
-        ("flask", "gunicorn", 'return {"name"'),
+        ("flask", "gunicorn", '"version": VERSION,'),
         ("fastapi", "gunicorn", "return Index(name="),
         ("fastapi", "granian", "return Index(name="),
     ],
