@@ -25,7 +25,7 @@ setup: .venv/installed ## Install the locked tools into .venv, each checked agai
 
 .PHONY: new
 new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port=9000" or ANSWERS=file.yml to answer in advance
-	@$(BIN)/python scripts/new.py --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
+	@$(BIN)/python -m scripts.new --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
 
 .PHONY: test
 test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped
@@ -37,7 +37,7 @@ lint: setup ## Run every check of .pre-commit-config.yaml on every file
 
 .PHONY: locks
 locks: setup ## Renew and prove the poetry.lock files that the template ships
-	@$(BIN)/python -W ignore scripts/locks.py
+	@$(BIN)/python -W ignore -m scripts.locks
 
 .PHONY: bench
 bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the README; ARGS=--yes does not ask
@@ -50,6 +50,14 @@ bench-servers: setup ## Measure the servers under load, for the README
 .PHONY: record
 record: setup ## Record the first five minutes with a project, for docs/; needs Docker and tmux
 	@$(BIN)/python scripts/record.py
+
+.PHONY: release
+release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it; pushing the tag publishes it
+	@$(BIN)/python -m scripts.release "$(VERSION)"
+
+.PHONY: release-notes
+release-notes: setup ## Print what the changelog says of VERSION=1.2.0
+	@$(BIN)/python -m scripts.release --notes "$(VERSION)"
 
 # DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
 export GIVEN_ANSWERS := $(value DATA)

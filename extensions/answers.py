@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment
+from jinja2 import Environment, pass_context
 from jinja2.exceptions import UndefinedError
 from jinja2.ext import Extension
+from jinja2.runtime import Context
 
 APP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_NAME_MAX_LENGTH = 64
@@ -112,10 +113,12 @@ def author_name_error(author_name: object) -> str:
 def author_email_error(author_email: object) -> str:
     """Say what is wrong with the author's e-mail address, which may be empty.
 
-    Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers
+    Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers, and RFC 5322, section 3.4.1, the dot-atom
+    form; Poetry wants a dot in the host too.
     """
     email = str(author_email)
-    if not email or re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)*", email):
+    atom, label = r"[\w!#$%&'*+/=?^`{|}~-]+", r"[\w-]+"
+    if not email or re.fullmatch(rf"{atom}(\.{atom})*@{label}(\.{label})+", email):
         return ""
     return f"author_email must be an address such as ada@example.com, or empty, not {email!r}."
 
@@ -127,7 +130,7 @@ def poetry_version_error(poetry_version: object) -> str:
     if match and (int(match[1]), int(match[2])) >= OLDEST_POETRY:
         return ""
     oldest = ".".join(map(str, OLDEST_POETRY))
-    return f"poetry_version must be a full version 2.x.y, at least {oldest}.0, such as 2.5.1, not {version!r}."
+    return f"poetry_version must be a full version 2.x.y, at least {oldest}.0, not {version!r}."
 
 
 def _is_in(answer: object, numbers: range) -> bool:
@@ -247,12 +250,40 @@ def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequ
     return ""
 
 
+@pass_context
+def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str]]) -> str:
+    """Refuse answers of a project that this version of the template takes no longer.
+
+    Copier would replace such an answer by the question's default without a word.
+
+    Args:
+        context: The answers that the project's last update recorded; what was given instead is checked by now.
+        choices: The choices by question, for the questions that have them.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: An answer breaks a rule; the message is one sentence.
+    """
+    for question in [*RULES, *choices]:
+        if question in context:
+            try:
+                refuse_bad_answers({question: context[question]}, choices)
+            except UndefinedError as error:
+                advice = f"answer it anew, as in copier update --trust --data {question}=…"
+                raise UndefinedError(f"{str(error.message).rstrip('.')}: {advice}") from error
+    return ""
+
+
 class AnswersExtension(Extension):
-    """Makes the rules available as Jinja filters."""
+    """Makes the rules available to Jinja: as filters, and the oldest Poetry as a global."""
 
     def __init__(self, environment: Environment) -> None:
-        """Register the filters in Copier's environment."""
+        """Register the names in Copier's environment."""
         super().__init__(environment)
         environment.filters |= {rule.__name__: rule for rule in RULES.values()}
+        environment.globals["OLDEST_POETRY"] = ".".join(map(str, OLDEST_POETRY))
         environment.filters["package_name"] = package_name
         environment.filters["refuse_bad_answers"] = refuse_bad_answers
+        environment.filters["refuse_outdated_answers"] = refuse_outdated_answers

@@ -45,12 +45,13 @@ def dockerfile_string(text: str) -> str:
         text: Any text. A Dockerfile has no escape for a line break, so each becomes a space.
 
     Returns:
-        The text with what a Dockerfile would expand or end the word at escaped.
+        The text with what a Dockerfile would expand or end the word at escaped. A backslash stands between two quoted
+        parts: hadolint takes one that is followed by a quote for the quote's own.
 
     Source: https://docs.docker.com/reference/dockerfile/#environment-replacement
     """
-    escaped = "".join(f"\\{char}" if char in '\\"$' else char for char in text)
-    return '"' + escaped.replace("\n", " ") + '"'
+    escapes = str.maketrans({'"': '\\"', "$": "\\$", "\\": '"\\\\"', "\n": " "})
+    return f'"{text.translate(escapes)}"'
 
 
 class QuotingExtension(Extension):

@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.locks import ROOT, choices, render
+from scripts.locks import ROOT, render
+from scripts.questionnaire import choices
 
 RESULTS = ROOT / "benchmarks"
 BLOCK = re.compile(r"(?<=<!-- benchmark -->\n).*(?=<!-- /benchmark -->)", re.DOTALL)

@@ -15,12 +15,14 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-import yaml
 from copier import run_copy
+
+from extensions import answers
+from scripts import questionnaire
 
 ROOT = Path(__file__).parent.parent
 RESERVED_NAMES = ROOT / "extensions" / "reserved_names.json"
-OLDEST_POETRY = "poetry~=2.3.0"
+OLDEST_POETRY = f"poetry~={'.'.join(map(str, answers.OLDEST_POETRY))}.0"
 NEWEST_POETRY = "poetry@latest"
 IMPORT_NAMES = "import importlib.metadata as m, json; print(json.dumps(list(m.packages_distributions())))"
 
@@ -45,13 +47,6 @@ def run(*command: str | Path, cwd: Path) -> str:
     if result.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{result.stdout}{result.stderr}")
     return result.stdout
-
-
-def choices() -> dict[str, list[str]]:
-    """Return the choices by question, from `copier.yml`."""
-    copier_yml = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    found: dict[str, list[str]] = copier_yml["choices"]["default"]
-    return found
 
 
 def shipped_lock(framework: str, server: str) -> Path:
@@ -107,7 +102,7 @@ def prove(folder: Path, sets: list[tuple[str, str]], python_versions: list[str])
 
 def main() -> None:
     """Renew the locks, then prove them."""
-    offered = choices()
+    offered = questionnaire.choices()
     sets = list(itertools.product(offered["framework"], offered["server"]))
     with tempfile.TemporaryDirectory() as folder:
         renew(Path(folder) / "renew", sets)

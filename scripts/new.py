@@ -15,15 +15,9 @@ from pathlib import Path
 
 import yaml
 
+from scripts import questionnaire
+
 ROOT = Path(__file__).parent.parent
-
-
-def questions() -> list[str]:
-    """Return the names of the questions that are asked, in their order."""
-    copier_yml = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    return [
-        name for name, question in copier_yml.items() if not name.startswith("_") and question.get("when") is not False
-    ]
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
@@ -35,7 +29,7 @@ def refuse_unknown(names: Sequence[str]) -> None:
     Raises:
         SystemExit: A name is no question; the message says which names there are.
     """
-    known = questions()
+    known = list(questionnaire.questions())
     for name in names:
         if name not in known and not name.startswith("_"):
             near = difflib.get_close_matches(name, known, n=1) or [", ".join(known)]

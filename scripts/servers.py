@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
-from scripts.locks import ROOT, choices, render
+from scripts.locks import ROOT, render
+from scripts.questionnaire import base_image, choices
 
 RESULTS = ROOT / "benchmarks" / "servers.json"
 BLOCK = re.compile(r"(?<=<!-- servers -->\n).*(?=<!-- /servers -->)", re.DOTALL)
@@ -26,7 +27,7 @@ ROUNDS = 3
 SECONDS = 8
 CONNECTIONS = 64
 PORT = 18765
-LOAD = "FROM python:3.14-slim-trixie\nRUN apt-get update -qq && apt-get install -qq --yes wrk\n"
+LOAD = f"FROM {base_image()}\nRUN apt-get update -qq && apt-get install -qq --yes wrk\n"
 # A request that waits, as for a database.
 WAIT = {
     "fastapi": """
@@ -195,7 +196,7 @@ def main() -> None:
     }
     about = (
         f"Medians of {ROUNDS} interleaved rounds on {time.strftime('%Y-%m-%d')}: one worker, on {os.cpu_count()} CPUs "
-        f"that it shares with wrk, {CONNECTIONS} connections, each request logged, Python 3.14, Docker "
+        f"that it shares with wrk, {CONNECTIONS} connections, each request logged, {base_image()}, Docker "
         f"{docker('version', '--format={{.Server.Version}}').strip()}."
     )
     RESULTS.write_text(json.dumps({"about": about, "median": results, "values": values}, indent=2) + "\n")

@@ -27,25 +27,21 @@ STALE = (
 
 
 def content_hash(pyproject: dict[str, Any]) -> str:
-    """Return the hash that Poetry 2.3 and newer keep in the lock of a PEP 621 project."""
-    project = pyproject.get("project", {})
+    """Return the hash that Poetry 2.3 and newer keep in the lock, of a project of any age."""
+    section = pyproject.get("project", {})
+    keys = ("requires-python", "dependencies", "optional-dependencies")
+    project = {key: section[key] for key in keys if key in section}
+    groups = pyproject.get("dependency-groups", {})
     poetry = pyproject.get("tool", {}).get("poetry", {})
-    content = {
-        "project": {
-            key: project[key]
-            for key in ("requires-python", "dependencies", "optional-dependencies")
-            if key in project
-        },
-        "tool": {
-            "poetry": {
-                key: poetry[key]
-                for key in ("dependencies", "source", "extras", "dev-dependencies", "group")
-                if key in poetry
-            }
-        },
+    content: dict[str, Any] = {
+        key: poetry.get(key)
+        for key in ("dependencies", "source", "extras", "dev-dependencies", "group")
+        if key in poetry or not (project or groups or key == "group")
     }
-    if groups := pyproject.get("dependency-groups"):
-        content["dependency-groups"] = groups
+    if project or groups:
+        tool = {"poetry": content}
+        sections = {"project": project, "dependency-groups": groups, "tool": tool}
+        content = {name: section for name, section in sections.items() if section}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

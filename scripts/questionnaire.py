@@ -1,0 +1,33 @@
+"""What `copier.yml` says, for the scripts and the tests: its questions, their choices and the versions it pins."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COPIER_YML = Path(__file__).parent.parent / "copier.yml"
+
+
+def read() -> dict[str, Any]:
+    """Return the settings and the questions, computed values included, by name."""
+    content: dict[str, Any] = yaml.safe_load(COPIER_YML.read_text(encoding="utf-8"))
+    return content
+
+
+def questions() -> dict[str, dict[str, Any]]:
+    """Return the questions that are asked, by name and in their order."""
+    asked = {name: question for name, question in read().items() if not name.startswith("_")}
+    return {name: question for name, question in asked.items() if question.get("when") is not False}
+
+
+def choices() -> dict[str, list[str]]:
+    """Return the choices by question."""
+    found: dict[str, list[str]] = read()["choices"]["default"]
+    return found
+
+
+def base_image(python_version: str = "") -> str:
+    """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
+    content = read()
+    codename = content["pins"]["default"]["debian"]
+    return f"python:{python_version or content['python_version']['default']}-slim-{codename}"
