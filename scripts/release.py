@@ -1,0 +1,98 @@
+"""Release the template: `make release VERSION=1.2.0` commits and tags, and pushing the tag publishes.
+
+Copier offers the newest tag that is a version as PEP 440 has it, and orders migrations by it.
+"""
+
+import argparse
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+CHANGELOG = Path("CHANGELOG.md")
+UNRELEASED = "## [Unreleased]\n"
+
+
+def git(*arguments: str) -> str:
+    """Run git in the current folder, and return what it printed.
+
+    Raises:
+        SystemExit: It failed; it has said why.
+    """
+    done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout.strip()
+
+
+def parse(version: str) -> Version:
+    """Return a version, which must be written in its normal form.
+
+    Raises:
+        SystemExit: It is none, or written otherwise.
+
+    Source: PEP 440, https://peps.python.org/pep-0440/#normalization
+    """
+    try:
+        parsed = Version(version)
+    except InvalidVersion as error:
+        raise SystemExit(f"VERSION must be a version such as 1.2.0 or 1.2.0rc1, not {version!r}.") from error
+    if str(parsed) != version:
+        raise SystemExit(f"VERSION must be written {parsed}, not {version}.")
+    return parsed
+
+
+def notes(changelog: str, version: str) -> str:
+    """Return what a changelog says of a version.
+
+    Args:
+        changelog: The text, in the form of Keep a Changelog.
+        version: A version, or `Unreleased`.
+
+    Raises:
+        SystemExit: It says nothing.
+
+    Source: https://keepachangelog.com/en/1.1.0/
+    """
+    entry = re.search(rf"^## \[{re.escape(version)}\].*\n(?s:(.*?))(?=^## \[|\Z)", changelog, re.MULTILINE)
+    if entry is None or not entry[1].strip():
+        raise SystemExit(f"CHANGELOG.md says nothing under [{version}]: write there what is new in it.")
+    return entry[1].strip() + "\n"
+
+
+def release(version: str) -> None:
+    """Date what is unreleased in the changelog as a version, commit it and tag the commit.
+
+    Raises:
+        SystemExit: The version is none or not newer than every tag, the tree is not clean, or nothing is unreleased.
+    """
+    wanted = parse(version)
+    if git("status", "--porcelain"):
+        raise SystemExit("The checkout has changes: commit them, then release.")
+    if newer := [tag for tag in git("tag").split() if Version(tag) >= wanted]:
+        raise SystemExit(f"VERSION must be newer than {newer[-1]}, which is tagged already.")
+    changelog = CHANGELOG.read_text(encoding="utf-8")
+    notes(changelog, "Unreleased")
+    heading = f"{UNRELEASED}\n## [{version}] - {datetime.now(UTC):%Y-%m-%d}\n"
+    CHANGELOG.write_text(changelog.replace(UNRELEASED, heading, 1), encoding="utf-8")
+    git("commit", "--quiet", "--all", f"--message=chore: release {version}")
+    git("tag", "--annotate", f"--message={version}", version)
+    print(f"{version} is committed and tagged: git push --follow-tags publishes it.")
+
+
+def main() -> None:
+    """Read the command line, then release or print what was released."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--notes", action="store_true")
+    parser.add_argument("version")
+    arguments = parser.parse_args()
+    if arguments.notes:
+        print(notes(CHANGELOG.read_text(encoding="utf-8"), str(parse(arguments.version))), end="")
+    else:
+        release(arguments.version)
+
+
+if __name__ == "__main__":
+    main()
