@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-import yaml
 from pytest_copie.plugin import Copie
 
-from scripts.locks import choices
-from scripts.new import questions
+from scripts import questionnaire
 from tests.commands import ROOT, check_run, commit, run
 from tests.docker import free_port
 from tests.made import Made
 from tests.trial import put_on_trial
 
-COPIER_YML = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-QUESTIONS = {name: COPIER_YML[name] for name in questions()}
-CHOICES = choices()
+COPIER_YML = questionnaire.read()
+QUESTIONS = questionnaire.questions()
+CHOICES = questionnaire.choices()
 # What a service is made of: each framework with each server.
 STACKS = list(itertools.product(CHOICES["framework"], CHOICES["server"]))
 # Each framework and each server once, where the two have nothing to do with each other.
@@ -179,15 +177,20 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
         one.make("clean")
 
 
+def copy_checkout(folder: Path) -> None:
+    """Copy the checkout as it stands, without what git ignores, into a folder."""
+    listed = check_run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", cwd=ROOT)
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, folder / file)
+
+
 @pytest.fixture
 def template_clone(tmp_path: Path) -> Path:
     """Return a repository of its own that holds the checkout as it stands, committed."""
     clone = tmp_path / "template"
-    listed = check_run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", cwd=ROOT)
-    for file in filter(None, listed.split("\0")):
-        if (ROOT / file).exists():
-            (clone / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, clone / file)
+    copy_checkout(clone)
     commit(clone, "the template")
     return clone
 
@@ -197,9 +200,12 @@ def docker_runs() -> bool:
     return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the Docker tests where no engine answers, unless REQUIRE_DOCKER says that one must."""
+    """Keep the Docker tests in one process, and skip them where no engine answers, unless REQUIRE_DOCKER is set."""
     marked = [item for item in items if item.get_closest_marker("docker")]
+    for item in marked:
+        item.add_marker(pytest.mark.xdist_group("docker"))
     if marked and not os.environ.get("REQUIRE_DOCKER") and not docker_runs():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers; REQUIRE_DOCKER=1 makes this a failure"))

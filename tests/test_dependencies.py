@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, commit, run
 from tests.docker import get, inspect, is_in_layers, rebuilt_steps
 from tests.made import Made
@@ -74,7 +75,7 @@ def index(tmp_path: Path) -> Iterator[str]:
     check_run("git", "update-server-info", cwd=bare)
     (served / "serve.py").write_text(INDEX)
     options = ("--detach", f"--volume={served}:/srv:ro", "--workdir=/srv")
-    identity = check_run("docker", "run", *options, "python:3.14-slim-trixie", "python", "serve.py", cwd=ROOT).strip()
+    identity = check_run("docker", "run", *options, base_image(), "python", "serve.py", cwd=ROOT).strip()
     try:
         yield str(inspect("container", identity)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
     finally:

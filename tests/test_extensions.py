@@ -9,7 +9,7 @@ import pytest
 from jinja2 import Environment
 from jinja2.exceptions import UndefinedError
 
-from extensions import answers, quoting
+from extensions import answers, destination, quoting
 from tests.commands import ROOT
 
 HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
@@ -146,11 +146,11 @@ def test_toml_author_holds_what_is_given(name: str, email: str, author: dict[str
 
 
 def test_dockerfile_string_escapes_what_docker_expands() -> None:
-    assert quoting.dockerfile_string('a "b" \\ $c') == r'"a \"b\" \\ \$c"'
+    assert quoting.dockerfile_string('a "b" \\ $c') == r'"a \"b\" "\\" \$c"'
     assert quoting.dockerfile_string("two\nlines") == '"two lines"'
 
 
-@pytest.mark.parametrize("module", [answers, quoting])
+@pytest.mark.parametrize("module", [answers, destination, quoting])
 def test_extension_imports_only_the_standard_library_and_jinja(module: object) -> None:
     tree = ast.parse((ROOT / "extensions" / f"{str(vars(module)['__name__']).rpartition('.')[2]}.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import STACKS, Image, Render
 from tests.docker import HARDENED, PROCESS_IDS, container, inspect, is_in_layers
@@ -103,7 +104,7 @@ def test_image_adds_no_setuid_file(framework: str, server: str, image: Image) ->
         )
         return set(check_run("docker", *command, cwd=ROOT).split())
 
-    base = privileged("python:3.14-slim-trixie")
+    base = privileged(base_image())
     assert base, "the base image has none, so that none could be found"
     assert privileged(image(framework=framework, server=server)) <= base
 

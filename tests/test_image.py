@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import CHOICES, PAIRS, STACKS, Image, Render, slow
 from tests.docker import (
@@ -325,7 +326,7 @@ def test_build_context_holds_what_is_named(project: Render, tmp_path: Path) -> N
     (folder / "src" / "my_service" / "__pycache__").mkdir()
     (folder / "src" / "my_service" / "__pycache__" / "app.pyc").touch()
     dockerfile = tmp_path / "Dockerfile"
-    dockerfile.write_text("FROM python:3.14-slim-trixie\nCOPY . /context\n")
+    dockerfile.write_text(f"FROM {base_image()}\nCOPY . /context\n")
     result = build(folder, "template-test:context", f"--file={dockerfile}")
     assert result.returncode == 0, result.stdout
     listed = check_run("docker", "run", "--rm", "template-test:context", "find", "/context", "-type", "f", cwd=ROOT)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import STACKS, Image
 from tests.docker import build, container
@@ -16,8 +17,8 @@ from tests.docker import build, container
 pytestmark = pytest.mark.docker
 
 NETWORK, PROXY = "10.213.77.0/24", "10.213.77.10"
-DOCKERFILE = """
-FROM python:3.14-slim-trixie
+DOCKERFILE = f"""
+FROM {base_image()}
 RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends nginx-light ssl-cert
 COPY nginx.conf /etc/nginx/nginx.conf
 CMD ["nginx", "-g", "daemon off;"]

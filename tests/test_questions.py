@@ -90,7 +90,7 @@ def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
     assert {name: value for name, value in recorded.items() if not name.startswith("_")} == {
         name: question["default"] for name, question in QUESTIONS.items()
-    }
+    } | {"app_name": "my-service"}
 
 
 def test_fixtures_refuse_answers_that_are_no_question() -> None:
@@ -170,7 +170,7 @@ def test_make_new_asks_and_asks_again_after_a_bad_answer(tmp_path: Path) -> None
 def test_make_new_uses_the_checkout_and_not_its_newest_tag(template_clone: Path, tmp_path: Path) -> None:
     check_run("git", "tag", "1.0.0", cwd=template_clone)
     (template_clone / "template" / "only-in-the-checkout.txt").write_text("here\n")
-    new_py = [sys.executable, "scripts/new.py", f"--destination={tmp_path / 'project'}", "--data=port=9000"]
+    new_py = [sys.executable, "-m", "scripts.new", f"--destination={tmp_path / 'project'}", "--data=port=9000"]
     output = check_run(*new_py, cwd=template_clone)
     assert (tmp_path / "project" / "only-in-the-checkout.txt").read_text() == "here\n"
     assert "has uncommitted changes" in output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import STACKS, Image
 from tests.docker import Container, Load, container
@@ -23,7 +24,7 @@ def tini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return tini, the program that `docker run --init` puts before the container's own."""
     folder = tmp_path_factory.mktemp("tini")
     fetch = "apt-get update -qq && cd /out && apt-get download -qq tini && dpkg --fsys-tarfile tini_*.deb | tar -x"
-    image = ("--user=0", f"--volume={folder}:/out", "python:3.14-slim-trixie")
+    image = ("--user=0", f"--volume={folder}:/out", base_image())
     check_run("docker", "run", "--rm", *image, "sh", "-ec", fetch, cwd=ROOT)
     return folder / "usr" / "bin" / "tini"
 
@@ -87,7 +88,7 @@ def test_stop_under_an_init_process(framework: str, server: str, image: Image, t
 
 
 def test_stop_under_the_init_process_of_docker(image: Image) -> None:
-    if run("docker", "run", "--rm", "--init", "python:3.14-slim-trixie", "true", cwd=ROOT).returncode:
+    if run("docker", "run", "--rm", "--init", base_image(), "true", cwd=ROOT).returncode:
         pytest.skip("this engine has no docker-init; the test above runs the same program, tini, in its place")
     name = image(on_trial=True, framework="fastapi", server="gunicorn")
     with container(name, "--env=WEB_CONCURRENCY=2", "--init") as service:

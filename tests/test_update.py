@@ -1,58 +1,408 @@
-"""`copier update` with Copier itself: nothing lost, nothing touched that a team owns."""
+"""`copier update` with Copier itself: every improvement comes, every edit stays, the lock is the team's."""
 
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
+from copier import run_copy
 
-from tests.commands import check_run, commit
-from tests.conftest import CHOICES
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import CHOICES, PAIRS, Environment, copy_checkout, in_environment
 
-
-@pytest.fixture(params=CHOICES["framework"])
-def committed_project(request: pytest.FixtureRequest, template_clone: Path, tmp_path: Path) -> Path:
-    """Return a project of the template's version 1.0.0, committed."""
-    commit(template_clone, "first release", tag="1.0.0")
-    project = tmp_path / "project"
-    answers = [f"--data=framework={request.param}", "--data=app_description={{ braces }} and ${X}"]
-    check_run("copier", "copy", "--trust", "--defaults", *answers, str(template_clone), str(project), cwd=tmp_path)
-    commit(project, "start from the template")
-    return project
+COMBINATIONS = list(product(CHOICES["framework"], CHOICES["server"], CHOICES["ci"]))
+PACKAGE = Path("src/my_service")
+NEW_LOCK = "run make lock"
+COMMENTS = {".md": "<!-- {} -->\n", ".json": "", ".lock": ""}
+OURS, THEIRS = "<<<<<<< before updating", ">>>>>>> after updating"
 
 
-def update(project: Path) -> None:
-    """Update a project as its README says, without questions."""
-    check_run("copier", "update", "--trust", "--defaults", cwd=project)
+def improve(template: Path, word: str) -> None:
+    """Change every file of a template that may hold a comment, in its first line or, after a `#!`, its second."""
+    for file in sorted((template / "template").rglob("*")):
+        name = re.sub(r"{%.*?%}", "", file.name).removesuffix(".jinja")
+        comment = COMMENTS.get(Path(name).suffix, "# {}\n").format(word)
+        if not file.is_file() or "answers_file" in name:
+            continue
+        text = file.read_text()
+        head = text.index("\n") + 1 if text.startswith("#!") else 0
+        file.write_text(text[:head] + comment + text[head:])
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a template with the checkout as version 1.0.0, and 1.1.0, which improves every file and adds one."""
+    folder = tmp_path_factory.mktemp("versions") / "template"
+    copy_checkout(folder)
+    commit(folder, "first release", tag="1.0.0")
+    improve(folder, "improved")
+    (folder / "template" / "NEWS.md").write_text("New in 1.1.0\n")
+    commit(folder, "second release", tag="1.1.0")
+    return folder
+
+
+def copy(template: Path, version: str, folder: Path, **answers: str) -> Path:
+    """Make a project of a version of a template, and return its folder."""
+    run_copy(str(template), folder, data=answers, vcs_ref=version, defaults=True, unsafe=True, quiet=True)
+    return folder
+
+
+def update(project: Path, version: str = "", **answers: str) -> str:
+    """Update a project as its README says, without questions, and return what Copier said."""
+    data = [f"--data={question}={answer}" for question, answer in answers.items()]
+    options = ["--trust", "--defaults", *data, *([f"--vcs-ref={version}"] if version else [])]
+    return check_run("copier", "update", *options, cwd=project)
 
 
 def changes(project: Path) -> list[str]:
     """Return what `git status` says of a project, a line for each file."""
-    return check_run("git", "status", "--porcelain", cwd=project).splitlines()
+    return check_run("git", "status", "--porcelain", "--untracked-files=all", cwd=project).splitlines()
 
 
-def test_update_without_a_new_version_changes_nothing(committed_project: Path) -> None:
-    update(committed_project)
-    assert changes(committed_project) == []
+def files(project: Path) -> dict[str, str]:
+    """Return the text of each file of a project, without git's, by its path."""
+    paths = (path for path in sorted(project.rglob("*")) if path.is_file() and ".git" not in path.parts)
+    return {str(path.relative_to(project)): path.read_text() for path in paths}
 
 
-def test_update_brings_improvements_and_keeps_edits(committed_project: Path, template_clone: Path) -> None:
-    app = committed_project / "src" / "my_service" / "app.py"
-    app.write_text(app.read_text() + "\nEDITED = True\n")
-    makefile = committed_project / "Makefile"
-    makefile.write_text(makefile.read_text() + "\n.PHONY: seed\nseed: ## Fill the database\n\t@echo seeding\n")
-    (committed_project / "poetry.lock").write_text("made anew by the team\n")
-    commit(committed_project, "our own work")
-    owned = ["README.md.jinja", "src/{{ package_name }}/settings.py", "tests/test_settings.py.jinja"]
-    for name in ["Makefile.jinja", "{% if server == 'gunicorn' %}gunicorn.conf.py{% endif %}.jinja", *owned]:
-        file = template_clone / "template" / name
-        file.write_text("# improved\n" + file.read_text())
-    for lock in template_clone.glob("template/*poetry.lock*"):
-        lock.write_text("renewed by the template\n")
+# --- what teams do ---------------------------------------------------------------------------------------------------
+
+
+def append(file: Path, text: str) -> None:
+    """Add a text at the end of a file."""
+    file.write_text(file.read_text() + text)
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    """Replace a text that a file holds."""
+    text = file.read_text()
+    assert old in text, f"{file} does not hold {old!r}"
+    file.write_text(text.replace(old, new))
+
+
+def write_code(project: Path) -> None:
+    """Add to the code, and to its tests."""
+    append(project / PACKAGE / "app.py", "\nEDITED = True\n")
+    append(project / PACKAGE / "settings.py", "\nEDITED = True\n")
+    append(project / "tests" / "test_app.py", "\n\ndef test_more() -> None:\n    assert True\n")
+
+
+def add_files(project: Path) -> None:
+    """Add a module, a folder of data and a document."""
+    (project / PACKAGE / "orders.py").write_text('"""Orders."""\n')
+    (project / "data").mkdir()
+    (project / "data" / "größe.txt").write_text("42\n")
+    (project / "NOTES.md").write_text("# Notes\n")
+
+
+def delete_starter_files(project: Path) -> None:
+    """Delete what a service may do without."""
+    for name in ("tests/test_app.py", "tests/test_logs.py", ".vscode/launch.json", ".editorconfig"):
+        (project / name).unlink()
+
+
+def change_the_makefile(project: Path) -> None:
+    """Change a target, and add one."""
+    replace(project / "Makefile", "pytest --cov $(ARGS)", "pytest --cov --cov-branch $(ARGS)")
+    append(project / "Makefile", "\n.PHONY: seed\nseed: ## Fill the database\n\t@echo seeding\n")
+
+
+def add_a_compose_service(project: Path) -> None:
+    """Add a database to what Compose starts here, and a volume for it."""
+    database = "services:\n  db:\n    image: postgres:18\n    volumes:\n      - db:/var/lib/postgresql\n\n"
+    replace(project / "docker-compose.override.yml", "services:\n", database)
+    append(project / "docker-compose.override.yml", "  db:\n")
+
+
+def change_the_dockerfile(project: Path) -> None:
+    """Install a Debian package, and change an instruction."""
+    replace(project / "Dockerfile", 'ARG RUNTIME_PACKAGES=""', 'ARG RUNTIME_PACKAGES="libpq5"')
+    replace(project / "Dockerfile", "--interval=10s", "--interval=15s")
+
+
+def change_the_readme(project: Path) -> None:
+    """Describe the service in the team's words."""
+    replace(project / "README.md", "## Run\n", "## What it is for\n\nOrders.\n\n## Run\n")
+
+
+def change_the_ci_job(project: Path) -> None:
+    """Give the CI job more time, where there is one."""
+    for workflow in project.glob(".github/workflows/ci.yml"):
+        replace(workflow, "timeout-minutes: 15", "timeout-minutes: 45")
+
+
+def change_the_settings(project: Path) -> None:
+    """Change what tools and the server do."""
+    replace(project / "pyproject.toml", 'version = "0.1.0"', 'version = "3.2.1"')
+    append(next(project.glob("*.conf.py")), "\nEDITED = True\n")
+    append(project / ".gitignore", "/data/\n")
+
+
+EDITS: list[Callable[[Path], None]] = [
+    write_code,
+    add_files,
+    change_the_makefile,
+    add_a_compose_service,
+    change_the_dockerfile,
+    change_the_readme,
+    change_the_ci_job,
+    change_the_settings,
+]
+
+
+def edit_everything(project: Path) -> None:
+    """Do all of it to one project."""
+    for edit in EDITS:
+        edit(project)
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+
+def check_advice(project: Path, said: str) -> None:
+    """Check that Copier's last words ask for a new lock exactly where Poetry does."""
+    is_fresh = run("poetry", "check", "--lock", cwd=project).returncode == 0
+    assert (NEW_LOCK in said) is not is_fresh, said
+
+
+def check_update(
+    template: Path, tmp_path: Path, edits: Sequence[Callable[[Path], None]], new: dict[str, str], **answers: str
+) -> None:
+    """Check that an update, with new answers or none, equals a fresh copy with the edits, and no lock changed."""
+    project = copy(template, "1.0.0", tmp_path / "project", **answers)
+    fresh = copy(template, "1.1.0", tmp_path / "fresh", **answers | new)
+    lock = (project / "poetry.lock").read_bytes()
+    for folder in (project, fresh):
+        for edit in edits:
+            edit(folder)
+    commit(project, "our own work")
+    said = update(project, **new)
+    shutil.copy(project / "poetry.lock", fresh)
+    assert files(project) == files(fresh)
+    assert (project / "poetry.lock").read_bytes() == lock
+    check_advice(project, said)
+
+
+@pytest.mark.parametrize(("framework", "server", "ci"), COMBINATIONS)
+def test_update_is_a_fresh_copy_with_every_edit(
+    framework: str, server: str, ci: str, template: Path, tmp_path: Path
+) -> None:
+    check_update(template, tmp_path, [edit_everything], {}, framework=framework, server=server, ci=ci)
+    commit(tmp_path / "project", "updated")
+    update(tmp_path / "project")
+    assert changes(tmp_path / "project") == [], "the same update once more"
+
+
+@pytest.mark.parametrize("edit", [*EDITS, delete_starter_files], ids=lambda edit: edit.__name__)
+def test_update_keeps_each_edit(edit: Callable[[Path], None], template: Path, tmp_path: Path) -> None:
+    check_update(template, tmp_path, [edit], {})
+
+
+NEW_ANSWERS = [
+    {"python_version": "3.12"},
+    {"server": "granian"},
+    {"ci": "none"},
+    {"include_devcontainer": "true", "include_workshop": "true"},
+    {"poetry_version": "2.4.0", "port": "9000", "user_uid": "1234", "app_description": 'Sells "things" for $5'},
+]
+
+
+@pytest.mark.parametrize("new", NEW_ANSWERS, ids=lambda new: "-".join(new))
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_update_with_new_answers_keeps_the_edits(
+    framework: str, new: dict[str, str], template: Path, tmp_path: Path
+) -> None:
+    edits = [write_code, add_files, change_the_makefile, change_the_dockerfile, change_the_readme]
+    check_update(template, tmp_path, edits, new, framework=framework)
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template: Path, tmp_path: Path) -> None:
+    other = next(name for name in CHOICES["framework"] if name != framework)
+    check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": other}, framework=framework)
+
+
+def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
+    description = "{{ braces }}, ${X} and 'quotes'"
+    project = copy(template, "1.1.0", tmp_path / "project", app_description=description, include_devcontainer="true")
+    commit(project, "start from the template")
+    assert NEW_LOCK not in update(project)
+    assert changes(project) == []
+
+
+def test_files_that_were_deleted_do_not_come_back(template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project")
+    delete_starter_files(project)
+    commit(project, "less")
+    update(project)
+    assert not {".editorconfig", "tests/test_app.py", ".vscode/launch.json"} & set(files(project))
+    assert "NEWS.md" in files(project)
+
+
+def test_a_package_that_was_renamed_stays_so(template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project")
+    check_run("git", "init", "--quiet", cwd=project)
+    (project / PACKAGE).rename(project / "src" / "shop")
+    for name, text in files(project).items():
+        if name not in {".copier-answers.yml", "poetry.lock"}:
+            (project / name).write_text(text.replace("my_service", "shop"))
+    commit(project, "another name")
+    before = files(project)
+    update(project)
+    after = files(project)
+    assert not (project / PACKAGE).exists()
+    assert {name: text for name, text in after.items() if name.startswith("src/")} == {
+        name: text for name, text in before.items() if name.startswith("src/")
+    }
+    for name in ("Dockerfile", "pyproject.toml", "gunicorn.conf.py"):
+        assert after[name] == "# improved\n" + before[name]
+
+
+# --- conflicts -------------------------------------------------------------------------------------------------------
+
+
+def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
+    template_clone: Path, tmp_path: Path, environment: Environment
+) -> None:
+    commit(template_clone, "first release", tag="1.0.0")
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    edit_everything(project)
+    commit(project, "our own work")
+    dockerfile = template_clone / "template" / "Dockerfile.jinja"
+    replace(dockerfile, "--interval=10s", "--interval=20s")
+    replace(dockerfile, "STOPSIGNAL SIGINT", "STOPSIGNAL SIGTERM")
     commit(template_clone, "second release", tag="1.1.0")
 
-    update(committed_project)
+    update(project)
 
-    assert sorted(changes(committed_project)) == [" M .copier-answers.yml", " M Makefile", " M gunicorn.conf.py"]
-    assert makefile.read_text().startswith("# improved\n")
-    assert makefile.read_text().endswith("\t@echo seeding\n")
-    assert app.read_text().endswith("EDITED = True\n")
-    assert (committed_project / "poetry.lock").read_text() == "made anew by the team\n"
+    assert changes(project) == [" M .copier-answers.yml", "UU Dockerfile"]
+    text = (project / "Dockerfile").read_text()
+    assert (text.count(OURS), text.count(THEIRS)) == (1, 1)
+    conflict = text[text.index(OURS) : text.index(THEIRS)].splitlines()
+    assert [line[:31] for line in conflict] == [
+        OURS,
+        "HEALTHCHECK --interval=15s --ti",
+        "=======",
+        "HEALTHCHECK --interval=20s --ti",
+    ]
+    assert 'ARG RUNTIME_PACKAGES="libpq5"' in text
+    assert "STOPSIGNAL SIGTERM" in text
+    variables = in_environment(environment("fastapi", "gunicorn"))
+    check_run("git", "add", "--all", cwd=project)
+    result = run("pre-commit", "run", "conflict-markers", "--all-files", cwd=project, **variables)
+    assert result.returncode == 1
+    assert "Dockerfile" in result.stdout
+
+
+# --- the lock --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("framework", "server"), PAIRS)
+def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, template_clone: Path, tmp_path: Path) -> None:
+    commit(template_clone, "first release", tag="1.0.0")
+    project = copy(template_clone, "1.0.0", tmp_path / "project", framework=framework, server=server)
+    check_run("git", "init", "--quiet", cwd=project)
+    check_run("poetry", "add", "--lock", "cowsay", cwd=project)
+    commit(project, "our own dependency")
+    before = files(project)
+    for lock in template_clone.glob("template/*poetry.lock*"):
+        lock.write_text("renewed by the template\n")
+    commit(template_clone, "another lock alone", tag="1.1.0")
+    check_advice(project, update(project))
+    assert files(project) | {".copier-answers.yml": ""} == before | {".copier-answers.yml": ""}
+
+    commit(project, "updated")
+    replace(template_clone / "template" / "pyproject.toml.jinja", "settings (>=2.16.3", "settings (>=2.16.0")
+    commit(template_clone, "another dependency", tag="1.2.0")
+    said = update(project)
+    assert said.rstrip().endswith("pyproject.toml asks for other packages than poetry.lock holds: run make lock.")
+    assert (project / "poetry.lock").read_text() == before["poetry.lock"]
+    assert "cowsay" in (project / "pyproject.toml").read_text()
+    check_advice(project, said)
+
+
+def test_conflict_in_the_dependencies_is_named(template_clone: Path, tmp_path: Path) -> None:
+    commit(template_clone, "first release", tag="1.0.0")
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    replace(project / "pyproject.toml", "structlog (>=26.1.0", "structlog (>=26.0.1")
+    commit(project, "our own version")
+    replace(template_clone / "template" / "pyproject.toml.jinja", "structlog (>=26.1.0", "structlog (>=26.0.0")
+    commit(template_clone, "another version", tag="1.1.0")
+    said = update(project)
+    assert said.rstrip().endswith("choose between the lines that they mark, then run make lock.")
+
+
+# --- answers of a project that exists --------------------------------------------------------------------------------
+
+
+def refusal(project: Path, *options: str) -> str:
+    """Return the last line of an update that must be refused and change nothing."""
+    result = run("copier", "update", "--trust", "--defaults", *options, cwd=project)
+    assert result.returncode == 1, result.stdout
+    assert changes(project) == []
+    assert "Traceback" not in result.stdout
+    return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
+
+
+def test_choice_that_is_gone_is_asked_for_and_not_replaced(template_clone: Path, tmp_path: Path) -> None:
+    commit(template_clone, "first release", tag="1.0.0")
+    project = copy(template_clone, "1.0.0", tmp_path / "project", python_version="3.11")
+    commit(project, "start from the template")
+    replace(template_clone / "copier.yml", '["3.11", ', "[")
+    commit(template_clone, "without Python 3.11", tag="1.1.0")
+    assert refusal(project) == (
+        "python_version must be one of 3.12, 3.13, 3.14, 3.15, not '3.11' (did you mean '3.15'?): "
+        "answer it anew, as in copier update --trust --data python_version=…"
+    )
+    update(project, python_version="3.12")
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"
+
+
+def test_name_that_the_template_took_is_not_replaced(template_clone: Path, tmp_path: Path) -> None:
+    commit(template_clone, "first release", tag="1.0.0")
+    project = copy(template_clone, "1.0.0", tmp_path / "project", app_name="orders")
+    commit(project, "start from the template")
+    replace(template_clone / "extensions" / "reserved_names.json", "[\n", '[\n  "orders",\n')
+    commit(template_clone, "a dependency called orders", tag="1.1.0")
+    assert refusal(project).startswith("app_name must not be 'orders': the project installs a package of that name")
+
+
+def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project")
+    commit(project, "start from the template")
+    assert refusal(project, "--data=app_name=orders") == (
+        "app_name must stay 'my-service' in a project that exists, not become 'orders': "
+        "its code would stay behind in the old package."
+    )
+
+
+# --- releases of this repository -------------------------------------------------------------------------------------
+
+TAGS = run("git", "tag", "--merged=HEAD", cwd=ROOT).stdout.split()
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Return a clone of this repository with its history, and the checkout as it stands as version 9999.0."""
+    clone = tmp_path / "history"
+    check_run("git", "clone", "--quiet", str(ROOT), str(clone), cwd=tmp_path)
+    check_run("git", "rm", "-r", "--quiet", ".", cwd=clone)
+    copy_checkout(clone)
+    commit(clone, "the checkout", tag="9999.0")
+    return clone
+
+
+@pytest.mark.skipif(not TAGS, reason="nothing has been released")
+@pytest.mark.parametrize(("framework", "server"), PAIRS)
+@pytest.mark.parametrize("tag", TAGS)
+def test_update_from_each_release_merges(tag: str, framework: str, server: str, history: Path, tmp_path: Path) -> None:
+    project = copy(history, tag, tmp_path / "project", framework=framework, server=server)
+    fresh = copy(history, "9999.0", tmp_path / "fresh", framework=framework, server=server)
+    commit(project, "start from the template")
+    said = update(project, version="9999.0")
+    shutil.copy(project / "poetry.lock", fresh)
+    assert files(project) == files(fresh)
+    check_advice(project, said)

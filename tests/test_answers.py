@@ -1,0 +1,225 @@
+"""Generated answers: what is valid makes a sound project, what is not writes nothing.
+
+`make test ARGS="-k answer --hypothesis-profile=long"` tries ten times as many.
+"""
+
+import json
+import os
+import string
+import subprocess
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+from cleo.io.inputs.argv_input import ArgvInput
+from cleo.io.outputs.buffered_output import BufferedOutput
+from copier import run_copy
+from copier.errors import UserMessageError
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from poetry.console.application import Application
+
+from extensions.answers import APP_NAME, FLAGS, app_name_error
+from scripts.locks import RESERVED_NAMES
+from tests.conftest import CHOICES, QUESTIONS, Environment, copy_checkout, in_environment
+from tests.test_extensions import HAZARDS
+from tests.test_rendering import PARSERS, texts
+
+IN_CI = settings(
+    deadline=None,
+    derandomize=bool(os.environ.get("CI") or os.environ.get("REQUIRE_DOCKER")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("default", IN_CI, max_examples=200)
+settings.register_profile("long", IN_CI, max_examples=2000, derandomize=False)
+settings.load_profile("default")
+
+# --- valid answers ---------------------------------------------------------------------------------------------------
+
+LETTERS = string.ascii_lowercase
+app_names = st.one_of(
+    st.from_regex(APP_NAME, fullmatch=True).filter(lambda name: len(name) <= 64),
+    st.lists(st.text(LETTERS, min_size=1, max_size=9), min_size=64).map(lambda words: "-".join(words)[:63] + "x"),
+    st.sampled_from(["a", "null", "yes", "no", "on", "match", "type", "self", "e1", "service-1", "x" * 64]),
+).filter(lambda name: not app_name_error(name))
+
+TROUBLE = [
+    "'",
+    '"',
+    "\\",
+    "`",
+    "$",
+    "${X}",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#",
+    ": ",
+    "- ",
+    "\n",
+    "\t",
+    "<b>",
+    "|",
+    "%s",
+]
+any_text = st.characters(exclude_categories=["Cc", "Cs"])
+descriptions = st.one_of(
+    st.text(any_text | st.sampled_from("\t\n"), max_size=200),
+    st.lists(st.sampled_from(TROUBLE) | st.text(any_text, max_size=5), max_size=20).map("".join),
+)
+author_names = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters=',<>"@'), max_size=40)
+hosts = st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True), min_size=2, max_size=4)
+atoms = st.text(string.ascii_letters + string.digits + "ßé!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=12)
+author_emails = st.just("") | st.builds(
+    lambda local, host: f"{'.'.join(local)}@{'.'.join(host)}", st.lists(atoms, min_size=1, max_size=3), hosts
+)
+numbers = st.integers(1, 2**31 - 1)
+valid_answers = st.fixed_dictionaries(
+    {
+        "app_name": app_names,
+        "app_description": descriptions,
+        "author_name": author_names,
+        "author_email": author_emails,
+        **{question: st.sampled_from(choices) for question, choices in CHOICES.items()},
+        "poetry_version": st.builds("2.{}.{}".format, st.integers(3, 99), st.integers(0, 99)),
+        "port": st.integers(1024, 65535),
+        "user_uid": numbers,
+        "user_gid": numbers,
+        "include_devcontainer": st.booleans(),
+        "include_workshop": st.booleans(),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the checkout as it stands: no repository, so that Copier need not clone it."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    copy_checkout(folder)
+    return folder
+
+
+def render(snapshot: Path, folder: Path, answers: dict[str, Any]) -> dict[str, str]:
+    """Render a project with Copier itself, and return its texts."""
+    run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
+    return texts(folder)
+
+
+def poetry_check(project: Path) -> str:
+    """Return what `poetry check --lock` finds fault with: an empty string for nothing."""
+    output, application = BufferedOutput(), Application()
+    application.auto_exits(False)
+    arguments = ["poetry", "check", "--lock", "--no-plugins", f"--directory={project}"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Poetry's own
+        return output.fetch() if application.run(ArgvInput(arguments), output, output) else ""
+
+
+def faults(tool: tuple[str, ...], project: Path, variables: dict[str, str]) -> str:
+    """Return what a linter finds fault with: an empty string for nothing."""
+    done = subprocess.run(
+        tool, cwd=project, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+LINTERS = [
+    ("ruff", "check", "--no-cache", "."),
+    ("ruff", "format", "--no-cache", "--diff", "."),
+    ("hadolint", "Dockerfile"),
+    ("sh", "-n", "entrypoint.sh"),
+    ("make", "--dry-run", "help"),
+]
+
+
+@pytest.fixture(scope="module")
+def tools(environment: Environment) -> dict[str, str]:
+    """Return the variables that put a project's own tools first."""
+    return in_environment(environment("fastapi", "gunicorn"))
+
+
+@given(answers=valid_answers)
+@example(answers={"app_name": "x" * 64, "app_description": HAZARDS + "\n", "framework": "flask", "server": "granian"})
+@example(
+    answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
+)
+def test_valid_answers_make_a_sound_project(snapshot: Path, tools: dict[str, str], answers: dict[str, Any]) -> None:
+    with TemporaryDirectory() as folder:
+        project = Path(folder) / "project"
+        rendered = render(snapshot, project, answers)
+        for name, text in rendered.items():
+            PARSERS.get(Path(name).suffix, str)(text)
+        recorded = yaml.safe_load(rendered[".copier-answers.yml"])
+        assert {question: recorded[question] for question in answers} == answers
+        assert poetry_check(project) == ""
+        for linter in LINTERS:
+            assert faults(linter, project, tools) == "", linter
+        assert render(snapshot, Path(folder) / "again", answers) == rendered
+
+
+# --- answers that break a rule ---------------------------------------------------------------------------------------
+
+no_scalars = (
+    st.none() | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(max_size=3), st.none(), max_size=1)
+)
+words = st.text(max_size=30)
+is_number = st.integers() | st.floats(allow_nan=False)
+reserved = st.sampled_from(json.loads(RESERVED_NAMES.read_text())).map(lambda name: name.replace("_", "-"))
+
+
+def outside(first: int, last: int) -> st.SearchStrategy[Any]:
+    """Return numbers before the first and behind the last of a range, as numbers and as text, and other text."""
+    numbers = st.integers(max_value=first - 1) | st.integers(min_value=last + 1)
+    return numbers | numbers.map(str) | words.filter(lambda text: not text.isdecimal()) | st.floats()
+
+
+def with_one_of(characters: str) -> st.SearchStrategy[str]:
+    """Return texts that hold one of some characters."""
+    return st.builds("{}{}{}".format, st.text(any_text), st.sampled_from(characters), st.text(any_text))
+
+
+ALL_CHOICES = {choice for choices in CHOICES.values() for choice in choices}
+CONTROL_CHARACTERS = "".join(chr(code) for code in (*range(9), *range(11, 32), 127))
+INVALID: dict[str, st.SearchStrategy[Any]] = {
+    "app_name": words.filter(lambda name: not APP_NAME.fullmatch(name))
+    | st.from_regex(APP_NAME, fullmatch=True).map(lambda name: name + "-more" * 13)
+    | reserved.filter(lambda name: APP_NAME.fullmatch(name) is not None),
+    "app_description": with_one_of(CONTROL_CHARACTERS),
+    "author_name": with_one_of(',<>"@\n'),
+    "author_email": st.text(any_text, min_size=1).filter(lambda text: "@" not in text)
+    | st.builds("{}@{}@{}".format, words, words, words)
+    | with_one_of(" <>,\n").map("a@{}".format)
+    | st.sampled_from(["a@b", ".a@b.c", "a.@b.c", "a..b@c.d", "a@.b.c", "a@b..c", "a@b.c."]),
+    "poetry_version": st.sampled_from(["1.8.5", "2.2.9", "2.5", "3.0.0", "2.5.1rc1", "02.5.1", "latest", ""])
+    | is_number,
+    "port": outside(1024, 65535),
+    "user_uid": outside(1, 2**31 - 1),
+    "user_gid": outside(1, 2**31 - 1),
+    **{question: words.filter(lambda word: word not in ALL_CHOICES) for question in CHOICES},
+    **{
+        question: words.filter(lambda word: word.lower() not in FLAGS)
+        for question in ("include_devcontainer", "include_workshop")
+    },
+}
+invalid_answers = st.sampled_from(sorted(INVALID)).flatmap(
+    lambda question: st.tuples(st.just(question), INVALID[question] | no_scalars)
+)
+
+
+def test_every_question_has_answers_that_break_its_rule() -> None:
+    assert set(INVALID) == set(QUESTIONS)
+
+
+@given(invalid=invalid_answers)
+def test_invalid_answer_is_refused_in_one_sentence_and_writes_nothing(snapshot: Path, invalid: tuple[str, Any]) -> None:
+    question, answer = invalid
+    with TemporaryDirectory() as folder:
+        project = Path(folder) / "project"
+        with pytest.raises(UserMessageError, match=rf"\A{question} must [^\n]+\.\Z"):
+            run_copy(str(snapshot), project, data={question: answer}, defaults=True, unsafe=True, quiet=True)
+        assert list(Path(folder).iterdir()) == []

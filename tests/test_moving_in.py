@@ -1,0 +1,175 @@
+"""A Poetry project that the template did not make moves in: what it has stays, what it lacked comes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import CHOICES
+from tests.docker import PLUGINS, build, container
+from tests.test_update import OURS, changes, check_advice, files, update
+
+TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
+CODE = '"""Sells things."""\n\n\ndef price() -> int:\n    return 42\n'
+
+
+def new_with_poetry(folder: Path, framework: str) -> Path:
+    """Make a project as Poetry makes it, with code, a test, a dependency and a lock, and return its folder."""
+    check_run("poetry", "new", "--no-interaction", "--quiet", "my-shop", cwd=folder)
+    project = folder / "my-shop"
+    (project / "src" / "my_shop" / "prices.py").write_text(CODE)
+    (project / "tests" / "test_prices.py").write_text(TEST)
+    (project / "README.md").write_text("# Our shop\n")
+    (project / ".gitignore").write_text("*.log\n")
+    check_run("poetry", "add", "--lock", "--quiet", framework, cwd=project)
+    commit(project, "our own project")
+    return project
+
+
+def move_in(project: Path, template: Path | str, *options: str) -> str:
+    """Copy the template into a project, as README says, and return what Copier said."""
+    return check_run("copier", "copy", "--trust", "--defaults", *options, str(template), ".", cwd=project)
+
+
+def advised(said: str) -> list[tuple[str, str]]:
+    """Return the packages, and the group if there is one, of each `make add` that Copier advises."""
+    return re.findall(r'^ +make add PKG="(.*?)"(?: GROUP=(\w+))?$', said, re.MULTILINE)
+
+
+@pytest.fixture
+def released(template_clone: Path) -> Path:
+    """Return a template with one release."""
+    commit(template_clone, "first release", tag="1.0.0")
+    return template_clone
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_what_is_there_stays_and_what_was_lacking_comes(framework: str, released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, framework)
+    before = files(project)
+    said = move_in(project, released, f"--data=framework={framework}")
+    after = files(project)
+    assert before.items() <= after.items()
+    assert {line[:2] for line in changes(project)} == {"??"}
+    assert {"Dockerfile", "docker-compose.yml", "entrypoint.sh", "Makefile", ".dockerignore"} <= set(after) - set(
+        before
+    )
+    assert {name for name in after if name.startswith("tests/")} == {"tests/__init__.py", "tests/test_prices.py"}
+    assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-shop"
+    assert "my_shop.app:app" in after["gunicorn.conf.py"] or "my_shop.app:create_app" in after["gunicorn.conf.py"]
+    check_run("poetry", "check", "--lock", cwd=project)
+    check_advice(project, "")
+    for name in ("pyproject.toml", "README.md", ".gitignore", "poetry.lock", "src/my_shop/__init__.py"):
+        assert re.search(rf"skip\S*\s+{re.escape(name)}$", re.sub(r"\x1b\[[0-9;]*m", "", said), re.MULTILINE), name
+
+
+def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "flask")
+    said = move_in(project, released, "--data=framework=flask")
+    (service, _), (tools, _) = advised(said)
+    assert [entry.partition(">")[0] for entry in service.split()] == ["gunicorn", "pydantic-settings", "structlog"]
+    assert {"pytest", "ruff", "mypy", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
+    assert "src/my_shop" in said
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, framework)
+    said = move_in(project, released, f"--data=framework={framework}")
+    variables = {"POETRY_PLUGINS": PLUGINS}
+    for packages, group in advised(said):
+        check_run("make", "add", f"PKG={packages}", f"GROUP={group}", cwd=project, **variables)
+    build(project, "template-test:moved-in")
+    with container("template-test:moved-in") as service:
+        assert service.get("/health").json()["status"] == "ok"
+        assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
+    output = check_run("make", "test", cwd=project, **variables)
+    assert "1 passed" in output
+    check_run("make", "clean", cwd=project, **variables)
+
+
+def test_project_that_moved_in_is_updated_like_any_other(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    move_in(project, released)
+    commit(project, "moved in")
+    before = files(project)
+    makefile = released / "template" / "Makefile.jinja"
+    makefile.write_text("# improved\n" + makefile.read_text())
+    commit(released, "second release", tag="1.1.0")
+    said = update(project)
+    assert changes(project) == [" M .copier-answers.yml", " M Makefile"]
+    assert OURS not in files(project)["pyproject.toml"]
+    assert files(project)["Makefile"] == "# improved\n" + before["Makefile"]
+    check_advice(project, said)
+
+
+LEGACY = """\
+[tool.poetry]
+name = "My.Old_Shop"
+version = "1.0"
+description = ""
+authors = []
+
+[tool.poetry.dependencies]
+python = ">=3.11"
+structlog = ">=24"
+
+[tool.poetry.group.dev.dependencies]
+pytest = "*"
+"""
+
+
+def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
+    project = tmp_path / "old"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(LEGACY)
+    (project / "Makefile").write_text("all:\n\techo ours\n")
+    check_run("poetry", "lock", cwd=project)
+    commit(project, "our own project")
+    before = files(project)
+    said = move_in(project, released)
+    after = files(project)
+    assert before.items() <= after.items()
+    assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-old-shop"
+    (service, _), (tools, _) = advised(said)
+    assert "structlog" not in service
+    assert "pytest>" not in tools
+    commit(project, "moved in")
+    check_advice(project, update(project))
+
+
+def test_what_stayed_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    move_in(project, released)
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(
+        r"^uvx --with copier-template-extensions (copier copy .*--data-file .*)$", readme, re.MULTILINE
+    )
+    fresh = tmp_path / "fresh"
+    check_run("sh", "-c", command.replace("/tmp/fresh", str(fresh)), cwd=project, TEMPLATE=str(released))
+    expected = tomllib.loads((fresh / "pyproject.toml").read_text())["project"]
+    assert expected["name"] == "my-shop"
+    assert (fresh / "tests" / "test_app.py").exists()
+    same = run("diff", "-q", "Dockerfile", str(fresh / "Dockerfile"), cwd=project)
+    assert same.returncode == 0
+
+
+@pytest.mark.parametrize("holds_a_project", [True, False])
+def test_copy_over_a_project_of_the_template_is_no_moving_in(
+    holds_a_project: bool, released: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    if holds_a_project:
+        move_in(folder, released)
+        (folder / "Makefile").write_text("edited\n")
+    else:
+        (folder / "Makefile").write_text("edited\n")
+    said = move_in(folder, released, "--overwrite")
+    assert "is ready in" in said
+    assert (folder / "Makefile").read_text() != "edited\n"
+    assert (folder / "tests" / "test_app.py").exists()

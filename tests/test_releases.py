@@ -1,0 +1,188 @@
+"""Releases: the changelog, the tags, the migrations, and what an update needs of Copier."""
+
+import re
+import shutil
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+from packaging.version import Version
+
+from scripts.release import notes
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import COPIER_YML
+from tests.test_update import OURS, TAGS, changes, copy, files, replace, update
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+SECTIONS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_changelog_keeps_its_form() -> None:
+    headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\S+)\] - (\d{4}-\d\d-\d\d)", heading) for heading in headings[1:]]
+    versions = [Version(match[1]) for match in released if match]
+    assert len(versions) == len(released)
+    assert versions == sorted(versions, reverse=True)
+    assert set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE)) <= SECTIONS
+
+
+def test_every_tag_is_a_version_that_the_changelog_describes() -> None:
+    for tag in TAGS:
+        assert str(Version(tag)) == tag
+        assert notes(CHANGELOG, tag)
+
+
+def release(template: Path, version: str) -> tuple[int, str]:
+    """Run `make release` with the tools of this checkout; return its exit code and its last line."""
+    result = run("python", "-m", "scripts.release", version, cwd=template)
+    return result.returncode, (result.stdout.strip().splitlines() or [""])[-1]
+
+
+def test_release_dates_the_news_and_tags_it(template_clone: Path) -> None:
+    news = notes((template_clone / "CHANGELOG.md").read_text(), "Unreleased")
+    assert release(template_clone, "7.0.0")[0] == 0
+    changelog = (template_clone / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[Unreleased\]\n\n## \[7\.0\.0\] - \d{4}-\d\d-\d\d\n\n", changelog, re.MULTILINE)
+    assert notes(changelog, "7.0.0") == news
+    assert check_run("git", "describe", cwd=template_clone).strip() == "7.0.0"
+    assert check_run("python", "-m", "scripts.release", "--notes", "7.0.0", cwd=template_clone) == news
+    assert release(template_clone, "7.1.0") == (
+        1,
+        "CHANGELOG.md says nothing under [Unreleased]: write there what is new in it.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("next", "VERSION must be a version such as 1.2.0 or 1.2.0rc1, not 'next'."),
+        ("", "VERSION must be a version such as 1.2.0 or 1.2.0rc1, not ''."),
+        ("v1.2.0", "VERSION must be written 1.2.0, not v1.2.0."),
+        ("1.2.0-rc.1", "VERSION must be written 1.2.0rc1, not 1.2.0-rc.1."),
+        ("7.0.0", "VERSION must be newer than 7.0.0, which is tagged already."),
+        ("6.9.0", "VERSION must be newer than 7.0.0, which is tagged already."),
+    ],
+)
+def test_release_refuses_in_one_line(version: str, message: str, template_clone: Path) -> None:
+    commit(template_clone, "released", tag="7.0.0")
+    head = check_run("git", "rev-parse", "HEAD", cwd=template_clone)
+    assert release(template_clone, version) == (1, message)
+    assert check_run("git", "rev-parse", "HEAD", cwd=template_clone) == head
+    assert changes(template_clone) == []
+
+
+def test_release_wants_a_clean_checkout(template_clone: Path) -> None:
+    (template_clone / "README.md").write_text("edited\n")
+    assert release(template_clone, "7.0.0") == (1, "The checkout has changes: commit them, then release.")
+
+
+# --- renewed locks, proposed -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(template_clone: Path, tmp_path: Path) -> Path:
+    """Return an empty repository that a clone of the template pushes to."""
+    check_run("git", "init", "--bare", "--quiet", str(tmp_path / "origin.git"), cwd=tmp_path)
+    check_run("git", "remote", "add", "origin", str(tmp_path / "origin.git"), cwd=template_clone)
+    return tmp_path / "origin.git"
+
+
+@pytest.mark.parametrize("is_open", ["0", "1"])
+def test_renewed_locks_become_one_pull_request(
+    is_open: str, template_clone: Path, published: Path, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    gh = tmp_path / "bin" / "gh"
+    gh.parent.mkdir()
+    gh.write_text(f'#!/bin/sh\necho "$@" >>{said}\n[ "$2" != list ] || echo {is_open}\n')
+    gh.chmod(0o755)
+    variables = {"BRANCH": "locks", "PATH": f"{gh.parent}:/usr/bin:/bin"}
+    script = ("sh", "scripts/propose_locks.sh")
+    assert check_run(*script, cwd=template_clone, **variables) == "Every lock is up to date.\n"
+    assert not said.exists()
+    lock = next(template_clone.glob("template/*poetry.lock*"))
+    lock.write_text("renewed\n")
+    check_run(*script, cwd=template_clone, **variables)
+    pushed = check_run("git", "show", "--stat", "--format=%s", "locks", cwd=published).splitlines()
+    assert pushed[0] == "build: renew the locks of the projects"
+    assert pushed[-1].startswith(" 1 file changed")
+    asked = [line.split()[1] for line in said.read_text().splitlines()]
+    assert asked == (["list"] if is_open == "1" else ["list", "create"])
+
+
+# --- migrations ------------------------------------------------------------------------------------------------------
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+(MIGRATION,) = (dedent(block) for block in re.findall(r"```yaml\n(.*?) *```", CONTRIBUTING, re.DOTALL))
+OLD, NEW = "entrypoint.sh", "docker/entrypoint.sh"
+
+
+def rename(template: Path) -> None:
+    """Release a version that has a file under another name and with another line, as CONTRIBUTING says."""
+    commit(template, "first release", tag="1.0.0")
+    check_run("git", "mv", f"template/{OLD}.jinja", f"template/{NEW}.jinja", cwd=template)
+    replace(template / "template" / f"{NEW}.jinja", "#!/bin/sh\n", "#!/bin/sh\n# moved\n")
+    migrations = MIGRATION.replace("OLD", OLD).replace("NEW", NEW).replace("1.2.0", "1.1.0")
+    with (template / "copier.yml").open("a") as copier_yml:
+        copier_yml.write(migrations)
+    assert yaml.safe_load(migrations)["_migrations"][0]["version"] == "1.1.0"
+    commit(template, "second release", tag="1.1.0")
+
+
+def test_renamed_file_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    fresh = copy(template_clone, "1.1.0", tmp_path / "fresh")
+    for folder, name in ((project, OLD), (fresh, NEW)):
+        replace(folder / name, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
+    commit(project, "our own work")
+    update(project)
+    shutil.copy(project / "poetry.lock", fresh)
+    assert files(project) == files(fresh)
+    commit(project, "updated")
+    update(project)
+    assert changes(project) == [], "a migration runs once"
+
+
+def test_renamed_file_has_a_conflict_where_both_changed_a_line(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    replace(project / OLD, "#!/bin/sh\n", "#!/bin/sh\n# ours\n")
+    commit(project, "our own work")
+    update(project)
+    assert not (project / OLD).exists()
+    assert (
+        (project / NEW).read_text().startswith(f"#!/bin/sh\n{OURS}\n# ours\n=======\n# moved\n>>>>>>> after updating\n")
+    )
+
+
+def test_renamed_file_that_was_deleted_stays_deleted(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    (project / OLD).unlink()
+    commit(project, "less")
+    update(project)
+    assert not {OLD, NEW} & set(files(project))
+
+
+# --- Copier ----------------------------------------------------------------------------------------------------------
+
+
+def with_copier(version: str, *arguments: str) -> tuple[int, str]:
+    """Run a version of Copier; return its exit code and what it printed."""
+    tools = ["--from", f"copier=={version}", "--with", "copier-template-extensions"]
+    result = run("uvx", "--quiet", *tools, "copier", *arguments, cwd=ROOT, PYTHONWARNINGS="ignore")
+    return result.returncode, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).strip()
+
+
+def test_older_copier_is_refused_with_a_reason(tmp_path: Path) -> None:
+    oldest = COPIER_YML["_min_copier_version"]
+    options = ["copy", "--trust", "--defaults", "--quiet", "--vcs-ref=HEAD", str(ROOT), str(tmp_path / "project")]
+    code, output = with_copier("9.18.2", *options)
+    assert code != 0
+    reason = f"This template requires Copier version >= {oldest}, while your version of Copier is 9.18.2."
+    assert output.splitlines()[-1] == reason
+    assert not (tmp_path / "project").exists()
+    assert with_copier(oldest, *options)[0] == 0

@@ -1,0 +1,200 @@
+"""Each version stands in one place, a bot raises it, and a new Python is one line."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from copier import run_copy
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from extensions.answers import OLDEST_POETRY
+from scripts.questionnaire import base_image
+from tests.commands import ROOT, check_run, run
+from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, STACKS, Render, slow
+from tests.docker import HARDENED, build, container
+from tests.test_rendering import PARSERS, texts
+
+OWN = ROOT / ".github" / "renovate.json"
+OF_PROJECTS = ROOT / "template" / "{% if ci == 'github' %}.github{% endif %}" / "renovate.json"
+TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
+# What names a version for another reason than to pin it.
+EXAMPLES = {"README.md.jinja": {"1.0.0", "0.14.4"}, "launch.json": {"0.2.0"}}
+
+
+def renovate(path: Path) -> dict[str, Any]:
+    """Return a configuration of Renovate."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def found_by_renovate() -> dict[str, str]:
+    """Return what the custom managers of the template's Renovate find, by dependency, each found once."""
+    found: dict[str, str] = {}
+    for manager in renovate(OWN)["customManagers"]:
+        patterns = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
+        files = ("copier.yml", "template/pyproject.toml.jinja")
+        named = [file for file in files if any(pattern.search(file) for pattern in patterns)]
+        assert named, manager
+        for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):
+            for match in re.finditer(match_string.replace("(?<", "(?P<"), (ROOT / path).read_text()):
+                name = match["depName"]
+                assert name not in found, f"{name} stands in two places"
+                found[name] = match["currentValue"]
+    return found
+
+
+def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
+    found = found_by_renovate()
+    pins = COPIER_YML["pins"]["default"]
+    assert {name.replace("_", "-"): version for name, version in pins.items()}.items() <= found.items()
+    assert found["poetry"] == QUESTIONS["poetry_version"]["default"]
+    assert found["python"] == QUESTIONS["python_version"]["default"]
+    wanted = set()
+    for framework, server in STACKS:
+        pyproject = tomllib.loads((render(framework=framework, server=server) / "pyproject.toml").read_text())
+        wanted |= {*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]}
+    assert {f"{name} ({found[name]})" for name in (entry.partition(" ")[0] for entry in wanted)} == wanted
+
+
+def test_renovate_of_a_project_changes_the_lock_alone() -> None:
+    config = renovate(OF_PROJECTS)
+    assert (config["enabledManagers"], config["rangeStrategy"]) == (["poetry"], "in-range-only")
+    assert "/poetry.lock" in COPIER_YML["_skip_if_exists"], "an update must not change what Renovate changes"
+
+
+@pytest.mark.parametrize("path", [OWN, OF_PROJECTS], ids=["template", "project"])
+def test_renovate_is_configured_as_its_schema_says(path: Path) -> None:
+    check_run("check-jsonschema", "--builtin-schema", "vendor.renovate", str(path), cwd=ROOT)
+
+
+def test_renovate_covers_every_workflow_and_script_with_pins() -> None:
+    config = renovate(OWN)
+    for manager, sign in (("github-actions", r"uses: .*@[0-9a-f]{40}"), ("pep723", "# /// script")):
+        (pattern,) = (pattern.strip("/") for pattern in config[manager]["managerFilePatterns"])
+        pinned = [path for path in TEMPLATE if re.search(sign, path.read_text())]
+        assert pinned
+        for path in pinned:
+            assert re.search(pattern, str(path.relative_to(ROOT))), path
+
+
+def test_files_of_the_template_pin_nothing_by_themselves() -> None:
+    number = re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.]*\d)")
+    for path in TEMPLATE:
+        if path.name in {"pyproject.toml.jinja", "bench.py"}:
+            continue
+        text = re.sub(r"uses: .*|.*(?:\d+\.){3}\d+.*|\[::ffff.*", "", path.read_text())
+        assert set(number.findall(text)) <= EXAMPLES.get(path.name, set()), path
+
+
+def test_base_image_is_one_value() -> None:
+    codename = COPIER_YML["pins"]["default"]["debian"]
+    holding = {str(path.relative_to(ROOT)) for path in TEMPLATE if codename in path.read_text()}
+    assert holding == set()
+
+
+def test_documents_name_no_newest_python() -> None:
+    newest = CHOICES["python_version"][-1]
+    for name in ("README.md", "CONTRIBUTING.md", "copier.yml", ".ci/run"):
+        text = re.sub(r"<!-- (\w+) -->.*<!-- /\1 -->", "", (ROOT / name).read_text(), flags=re.DOTALL)
+        assert text.count(newest) == (name == "copier.yml"), name
+
+
+# --- a new Python ----------------------------------------------------------------------------------------------------
+
+
+def with_python(template: Path, version: str) -> None:
+    """Add a version of Python to a template: the one line of it."""
+    copier_yml = template / "copier.yml"
+    newest = CHOICES["python_version"][-1]
+    text = copier_yml.read_text()
+    assert text.count(f'"{newest}"]') == 1
+    copier_yml.write_text(text.replace(f'"{newest}"]', f'"{newest}", "{version}"]'))
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_new_python_is_one_line(framework: str, server: str, template_clone: Path, tmp_path: Path) -> None:
+    with_python(template_clone, "3.16")
+    assert len(check_run("git", "diff", "--unified=0", "--", ".", cwd=template_clone).splitlines()) == 7
+    answers = {"framework": framework, "server": server, "python_version": "3.16", "include_workshop": True}
+    project = tmp_path / "project"
+    run_copy(str(template_clone), project, data=answers, vcs_ref="HEAD", defaults=True, unsafe=True, quiet=True)
+    files = texts(project)
+    for name, text in files.items():
+        PARSERS.get(Path(name).suffix, str)(text)
+    assert f"ARG PYTHON_IMAGE={base_image('3.16')}\n" in files["Dockerfile"]
+    tools = tomllib.loads(files["pyproject.toml"])["tool"]
+    assert (tools["ruff"]["target-version"], tools["mypy"]["python_version"]) == ("py316", "3.16")
+    check_run("poetry", "check", "--lock", cwd=project)
+    check_run("hadolint", "Dockerfile", cwd=project)
+
+
+def test_tests_and_ci_take_the_versions_from_the_questionnaire(template_clone: Path) -> None:
+    with_python(template_clone, "3.16")
+    listed = check_run("pytest", "--collect-only", "-q", "-n0", "tests/test_versions.py", "-m", "", cwd=template_clone)
+    assert "[3.16-" in listed
+    script = (template_clone / ".ci" / "run").read_text().partition("\nif [ -x")[0]
+    versions = check_run("bash", "-c", script + '\necho "$versions"', str(template_clone / ".ci" / "run"), cwd=ROOT)
+    assert versions.split()[-1] == "3.16"
+
+
+# --- every Python with every Poetry ----------------------------------------------------------------------------------
+
+NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
+MAJOR, OLDEST_MINOR = OLDEST_POETRY
+POETRIES = [f"{MAJOR}.{minor}.0" for minor in range(OLDEST_MINOR, Version(NEWEST_POETRY).minor)] + [NEWEST_POETRY]
+MATRIX = [
+    (python, poetry, *STACKS[(row + column) % len(STACKS)])
+    for row, python in enumerate(CHOICES["python_version"])
+    for column, poetry in enumerate(POETRIES)
+]
+# In every run, each Python once, each Poetry and each stack at least once; the rest every week.
+EVERY_RUN = [row * len(POETRIES) + row % len(POETRIES) for row in range(len(CHOICES["python_version"]))]
+
+
+def test_every_run_proves_each_python_poetry_and_stack() -> None:
+    proven = [MATRIX[number] for number in EVERY_RUN]
+    assert [python for python, *_ in proven] == CHOICES["python_version"]
+    assert {poetry for _, poetry, *_ in proven} == set(POETRIES)
+    assert {(framework, server) for *_, framework, server in proven} == set(STACKS)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("python_version", "poetry_version", "framework", "server"),
+    [case if number in EVERY_RUN else slow(case)[0] for number, case in enumerate(MATRIX)],
+)
+def test_python_and_poetry_build_and_serve(
+    python_version: str, poetry_version: str, framework: str, server: str, render: Render
+) -> None:
+    answers = {"framework": framework, "server": server}
+    project = render(python_version=python_version, poetry_version=poetry_version, **answers)
+    names = {target: f"template-test:{target}-{python_version}" for target in ("production", "development")}
+    for target, name in names.items():
+        build(project, name, f"--target={target}")
+    with container(names["production"], *HARDENED) as service:
+        assert service.get("/health").json()["status"] == "ok"
+        running = service.execute("python", "-c", "import sys; print(*sys.version_info[:2], sep='.', end='')")
+        assert running == python_version
+        assert service.stop()[0] == 0
+    told = check_run("docker", "run", "--rm", names["development"], "poetry", "--version", cwd=ROOT)
+    assert f"version {poetry_version})" in told
+    mount = f"--volume={project}:/app:ro"
+    check_run("docker", "run", "--rm", mount, names["development"], "poetry", "check", "--lock", cwd=ROOT)
+    check_run("docker", "image", "rm", "--force", *names.values(), cwd=ROOT)
+
+
+def test_poetry_is_asked_for_as_it_is_proven(project: Render) -> None:
+    folder = project()
+    requires = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["poetry"]["requires-poetry"]
+    proven = SpecifierSet(requires)
+    assert all(poetry in proven for poetry in POETRIES)
+    assert f"{MAJOR + 1}.0.0" not in proven
+    older = f"{MAJOR}.{OLDEST_MINOR - 1}.0"
+    assert older not in proven
+    result = run("uvx", "--quiet", "--from", f"poetry=={older}", "poetry", "check", cwd=folder)
+    assert result.returncode == 1
+    assert f"requires Poetry {requires}" in " ".join(result.stdout.split()), result.stdout
