@@ -210,5 +210,10 @@ def test_workflow_is_written_as_its_schema_says(workflow: Path) -> None:
     check_run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow), cwd=ROOT)
 
 
+def test_pipeline_is_written_as_its_schema_says(render: Render) -> None:
+    pipeline = render(ci="gitlab") / ".gitlab-ci.yml"
+    check_run("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(pipeline), cwd=ROOT)
+
+
 def test_ci_script_is_executable() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)

@@ -54,7 +54,11 @@ FILES = {
 }
 FILES_OF_FRAMEWORK = {"flask": {"src/my_service/proxies.py", "tests/test_proxies.py"}, "fastapi": set[str]()}
 FILES_OF_SERVER = {"gunicorn": {"gunicorn.conf.py"}, "granian": {"granian.conf.py", "granian.logging.json"}}
-FILES_OF_CI = {"github": {".github/renovate.json", ".github/workflows/ci.yml"}, "none": set[str]()}
+FILES_OF_CI = {
+    "github": {".github/workflows/ci.yml", "renovate.json"},
+    "gitlab": {".gitlab-ci.yml", "renovate.json"},
+    "none": set[str](),
+}
 FILES_OF_DEVCONTAINER = {
     ".devcontainer/devcontainer.json",
     ".devcontainer/docker-compose.yml",

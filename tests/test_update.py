@@ -132,6 +132,8 @@ def change_the_ci_job(project: Path) -> None:
     """Give the CI job more time, where there is one."""
     for workflow in project.glob(".github/workflows/ci.yml"):
         replace(workflow, "timeout-minutes: 15", "timeout-minutes: 45")
+    for pipeline in project.glob(".gitlab-ci.yml"):
+        replace(pipeline, "timeout: 15 minutes", "timeout: 45 minutes")
 
 
 def change_the_settings(project: Path) -> None:

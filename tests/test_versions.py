@@ -19,7 +19,7 @@ from tests.docker import HARDENED, build, container
 from tests.test_rendering import PARSERS, texts
 
 OWN = ROOT / ".github" / "renovate.json"
-OF_PROJECTS = ROOT / "template" / "{% if ci == 'github' %}.github{% endif %}" / "renovate.json"
+OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}renovate.json{% endif %}"
 TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
 # What names a version for another reason than to pin it.
 EXAMPLES = {"README.md.jinja": {"1.0.0", "0.14.4"}, "launch.json": {"0.2.0"}}
