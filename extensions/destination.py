@@ -41,15 +41,17 @@ def is_moving_in(folder: PurePath) -> bool:
 
 
 def own_name(folder: PurePath, default: str) -> str:
-    """Return the name of the project that a folder holds.
+    """Return the name of the project that moves in.
 
     Args:
         folder: Where Copier writes to.
-        default: The name for a folder without a project.
+        default: The name where none moves in, or it has none.
 
     Returns:
         The name in `[project]` or `[tool.poetry]`, normalized as PEP 503 says.
     """
+    if not is_moving_in(folder):
+        return default
     pyproject = _pyproject(_read(folder, "pyproject.toml"))
     poetry = pyproject.get("tool", {}).get("poetry", {})
     return _normalized(pyproject.get("project", {}).get("name") or poetry.get("name") or default)

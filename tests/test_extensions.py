@@ -4,6 +4,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from jinja2 import Environment
@@ -148,6 +149,66 @@ def test_toml_author_holds_what_is_given(name: str, email: str, author: dict[str
 def test_dockerfile_string_escapes_what_docker_expands() -> None:
     assert quoting.dockerfile_string('a "b" \\ $c') == r'"a \"b\" "\\" \$c"'
     assert quoting.dockerfile_string("two\nlines") == '"two lines"'
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "name"),
+    [
+        ('[project]\nname = "My.Shop_2"\n', "my-shop-2"),
+        ('[tool.poetry]\nname = "old"\n', "old"),
+        ("[tool.poetry]\npackage-mode = false\n", "fallback"),
+        ("no TOML at all", "fallback"),
+    ],
+)
+def test_project_that_moves_in_has_its_own_name(pyproject: str, name: str, tmp_path: Path) -> None:
+    assert not destination.is_moving_in(tmp_path)
+    assert destination.own_name(tmp_path, "fallback") == "fallback"
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    assert destination.is_moving_in(tmp_path)
+    assert destination.own_name(tmp_path, "fallback") == name
+    (tmp_path / ".copier-answers.yml").write_text("app_name: other\n")
+    assert not destination.is_moving_in(tmp_path)
+    assert destination.own_name(tmp_path, "fallback") == "fallback"
+
+
+@pytest.mark.parametrize("recorded", ["app_name: yes-sir\n", "port: 1\napp_name: 'yes-sir'\n"])
+def test_project_keeps_its_name(recorded: str, tmp_path: Path) -> None:
+    assert destination.app_rename_error("anything", tmp_path) == ""
+    (tmp_path / ".copier-answers.yml").write_text(recorded)
+    assert destination.app_rename_error("yes-sir", tmp_path) == ""
+    assert destination.app_rename_error("no", tmp_path).startswith("app_name must stay 'yes-sir'")
+    with pytest.raises(UndefinedError, match="must stay 'yes-sir'"):
+        destination.refuse_rename("no", tmp_path)
+    assert destination.refuse_rename("", tmp_path) == ""
+
+
+def test_lock_advice_names_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "a"\ndependencies = ["b"]\n')
+    assert "asks for other packages" in destination.lock_advice(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("<<<<<<< before updating\n")
+    assert "has conflicts" in destination.lock_advice(tmp_path)
+
+
+def test_missing_requirements_leave_out_what_is_named_in_any_form(tmp_path: Path) -> None:
+    ours = """
+        [project]
+        dependencies = ["Flask (>=3,<4)", "a-b[c] (>=1)", "d>=1", "e", "new (>=2,<3)"]
+        [dependency-groups]
+        dev = ["pytest (>=9)", "ruff (>=1)"]
+    """
+    theirs = """
+        [project]
+        dependencies = ["flask>2", "A_B"]
+        [dependency-groups]
+        test = ["pytest", { include-group = "lint" }]
+        [tool.poetry.dependencies]
+        d = "*"
+        [tool.poetry.group.any.dependencies]
+        e = "*"
+    """
+    (tmp_path / "pyproject.toml").write_text(theirs)
+    assert destination.missing_requirements(ours, tmp_path) == "new>=2,<3"
+    assert destination.missing_requirements(ours, tmp_path, "dev") == "ruff>=1"
 
 
 @pytest.mark.parametrize("module", [answers, destination, quoting])

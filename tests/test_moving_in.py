@@ -142,6 +142,15 @@ def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
     check_advice(project, update(project))
 
 
+def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "json"\nversion = "1"\n')
+    command = ("copier", "copy", "--trust", "--defaults", "--quiet", str(released), ".")
+    result = run(*command, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "app_name must not be 'json': its package would hide a module" in result.stdout
+    assert not (tmp_path / "Dockerfile").exists()
+
+
 def test_what_stayed_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
     move_in(project, released)
