@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_copie.plugin import Copie
 
 from scripts import questionnaire
@@ -36,6 +37,11 @@ TECHNIQUES = [
     "08-two-stages-prebuilt",
     "uv",
 ]
+# How many generated answers are tried: the same ones in each run, or, with --hypothesis-profile=long, others each time.
+GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", GENERATED, max_examples=200, derandomize=True)
+settings.register_profile("long", GENERATED, max_examples=2000)
+settings.load_profile("same")
 
 
 def slow(*cases: tuple[str, ...]) -> list[Any]:
@@ -200,12 +206,15 @@ def docker_runs() -> bool:
     return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the Docker tests in one process, and skip them where no engine answers, unless REQUIRE_DOCKER is set."""
-    marked = [item for item in items if item.get_closest_marker("docker")]
-    for item in marked:
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep the Docker tests in one process: they share names and a build cache."""
+    if item.get_closest_marker("docker"):
         item.add_marker(pytest.mark.xdist_group("docker"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the Docker tests where no engine answers, unless REQUIRE_DOCKER says that one must."""
+    marked = [item for item in items if item.get_closest_marker("docker")]
     if marked and not os.environ.get("REQUIRE_DOCKER") and not docker_runs():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers; REQUIRE_DOCKER=1 makes this a failure"))

@@ -18,7 +18,7 @@ from cleo.io.inputs.argv_input import ArgvInput
 from cleo.io.outputs.buffered_output import BufferedOutput
 from copier import run_copy
 from copier.errors import UserMessageError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from poetry.console.application import Application
 
@@ -27,15 +27,6 @@ from scripts.locks import RESERVED_NAMES
 from tests.conftest import CHOICES, QUESTIONS, Environment, copy_checkout, in_environment
 from tests.test_extensions import HAZARDS
 from tests.test_rendering import PARSERS, texts
-
-IN_CI = settings(
-    deadline=None,
-    derandomize=bool(os.environ.get("CI") or os.environ.get("REQUIRE_DOCKER")),
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.register_profile("default", IN_CI, max_examples=200)
-settings.register_profile("long", IN_CI, max_examples=2000, derandomize=False)
-settings.load_profile("default")
 
 # --- valid answers ---------------------------------------------------------------------------------------------------
 

@@ -5,14 +5,19 @@ import shutil
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import yaml
 from copier import run_copy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES, PAIRS, Environment, copy_checkout, in_environment
 from tests.docker import HARDENED, PLUGINS, build, container
+from tests.test_answers import valid_answers
 
 COMBINATIONS = list(product(CHOICES["framework"], CHOICES["server"], CHOICES["ci"]))
 PACKAGE = Path("src/my_service")
@@ -45,13 +50,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def copy(template: Path, version: str, folder: Path, **answers: str) -> Path:
+def copy(template: Path, version: str, folder: Path, **answers: Any) -> Path:
     """Make a project of a version of a template, and return its folder."""
     run_copy(str(template), folder, data=answers, vcs_ref=version, defaults=True, unsafe=True, quiet=True)
     return folder
 
 
-def update(project: Path, version: str = "", **answers: str) -> str:
+def update(project: Path, version: str = "", **answers: Any) -> str:
     """Update a project as its README says, without questions, and return what Copier said."""
     data = [f"--data={question}={answer}" for question, answer in answers.items()]
     options = ["--trust", "--defaults", *data, *([f"--vcs-ref={version}"] if version else [])]
@@ -68,6 +73,8 @@ def files(project: Path) -> dict[str, str]:
     paths = (path for path in sorted(project.rglob("*")) if path.is_file() and ".git" not in path.parts)
     return {str(path.relative_to(project)): path.read_text() for path in paths}
 
+
+Edit = Callable[[Path], None]
 
 # --- what teams do ---------------------------------------------------------------------------------------------------
 
@@ -144,7 +151,7 @@ def change_the_settings(project: Path) -> None:
     append(project / ".gitignore", "/data/\n")
 
 
-EDITS: list[Callable[[Path], None]] = [
+EDITS: list[Edit] = [
     write_code,
     add_files,
     change_the_makefile,
@@ -172,11 +179,12 @@ def check_advice(project: Path, said: str) -> None:
 
 
 def check_update(
-    template: Path, tmp_path: Path, edits: Sequence[Callable[[Path], None]], new: dict[str, str], **answers: str
+    template: Path, tmp_path: Path, edits: Sequence[Edit], old: dict[str, Any], new: dict[str, Any] | None = None
 ) -> None:
     """Check that an update, with new answers or none, equals a fresh copy with the edits, and no lock changed."""
-    project = copy(template, "1.0.0", tmp_path / "project", **answers)
-    fresh = copy(template, "1.1.0", tmp_path / "fresh", **answers | new)
+    new = new or {}
+    project = copy(template, "1.0.0", tmp_path / "project", **old)
+    fresh = copy(template, "1.1.0", tmp_path / "fresh", **old | new)
     lock = (project / "poetry.lock").read_bytes()
     for folder in (project, fresh):
         for edit in edits:
@@ -193,7 +201,7 @@ def check_update(
 def test_update_is_a_fresh_copy_with_every_edit(
     framework: str, server: str, ci: str, template: Path, tmp_path: Path
 ) -> None:
-    check_update(template, tmp_path, [edit_everything], {}, framework=framework, server=server, ci=ci)
+    check_update(template, tmp_path, [edit_everything], {"framework": framework, "server": server, "ci": ci})
     commit(tmp_path / "project", "updated")
     update(tmp_path / "project")
     assert changes(tmp_path / "project") == [], "the same update once more"
@@ -204,7 +212,8 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
     edit_everything(project)
     commit(project, "our own work")
     update(project, framework="fastapi")
-    assert [line[3:] for line in changes(project) if line.startswith("UU")] == ["src/my_service/app.py"]
+    conflicts = [line[3:] for line in changes(project) if line.startswith("UU")]
+    assert conflicts == ["src/my_service/app.py", "tests/test_app.py"]
     app = (project / PACKAGE / "app.py").read_text()
     assert "EDITED = True" in app
     assert "FastAPI" in app
@@ -227,7 +236,7 @@ def test_update_to_the_other_server_is_served_once_it_is_locked(template: Path, 
 
 
 @pytest.mark.parametrize("edit", [*EDITS, delete_starter_files], ids=lambda edit: edit.__name__)
-def test_update_keeps_each_edit(edit: Callable[[Path], None], template: Path, tmp_path: Path) -> None:
+def test_update_keeps_each_edit(edit: Edit, template: Path, tmp_path: Path) -> None:
     check_update(template, tmp_path, [edit], {})
 
 
@@ -246,13 +255,36 @@ def test_update_with_new_answers_keeps_the_edits(
     framework: str, new: dict[str, str], template: Path, tmp_path: Path
 ) -> None:
     edits = [write_code, add_files, change_the_makefile, change_the_dockerfile, change_the_readme]
-    check_update(template, tmp_path, edits, new, framework=framework)
+    check_update(template, tmp_path, edits, {"framework": framework}, new)
+
+
+# The answers that change the lines of an edit, or the lines beside them, or the whole file.
+SAME_LINES: dict[Edit, set[str]] = {
+    write_code: {"framework"},
+    change_the_settings: {"framework", "server", "app_description"},
+    change_the_ci_job: {"ci"},
+    change_the_readme: {"app_description"},
+}
+
+
+@given(
+    old=valid_answers, new=valid_answers, edits=st.lists(st.sampled_from([*EDITS, delete_starter_files]), unique=True)
+)
+@settings(max_examples=settings().max_examples // 20)
+def test_update_between_generated_answers_keeps_the_edits(
+    template: Path, old: dict[str, Any], new: dict[str, Any], edits: list[Edit]
+) -> None:
+    old, new = old | {"app_name": "my-service"}, new | {"app_name": "my-service"}
+    changed = {question for question in old if old[question] != new[question]}
+    apart = [edit for edit in edits if not changed & SAME_LINES.get(edit, set())]
+    with TemporaryDirectory() as folder:
+        check_update(template, Path(folder), apart, old, new)
 
 
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template: Path, tmp_path: Path) -> None:
     other = next(name for name in CHOICES["framework"] if name != framework)
-    check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": other}, framework=framework)
+    check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, {"framework": other})
 
 
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
