@@ -9,7 +9,6 @@ import yaml
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES
-from tests.docker import PLUGINS, build, container
 from tests.test_update import OURS, changes, check_advice, files, update
 
 TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
@@ -73,23 +72,6 @@ def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path
     assert [entry.partition(">")[0] for entry in service.split()] == ["gunicorn", "pydantic-settings", "structlog"]
     assert {"pytest", "ruff", "mypy", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
     assert "src/my_shop" in said
-
-
-@pytest.mark.docker
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
-    project = new_with_poetry(tmp_path, framework)
-    said = move_in(project, released, f"--data=framework={framework}")
-    variables = {"POETRY_PLUGINS": PLUGINS}
-    for packages, group in advised(said):
-        check_run("make", "add", f"PKG={packages}", f"GROUP={group}", cwd=project, **variables)
-    build(project, "template-test:moved-in")
-    with container("template-test:moved-in") as service:
-        assert service.get("/health").json()["status"] == "ok"
-        assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
-    output = check_run("make", "test", cwd=project, **variables)
-    assert "1 passed" in output
-    check_run("make", "clean", cwd=project, **variables)
 
 
 def test_project_that_moved_in_is_updated_like_any_other(released: Path, tmp_path: Path) -> None:

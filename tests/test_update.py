@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES, PAIRS, Environment, copy_checkout, in_environment
-from tests.docker import HARDENED, PLUGINS, build, container
 from tests.test_answers import valid_answers
 
 COMBINATIONS = list(product(CHOICES["framework"], CHOICES["server"], CHOICES["ci"]))
@@ -218,21 +217,6 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
     assert "EDITED = True" in app
     assert "FastAPI" in app
     assert "EDITED = True" in (project / PACKAGE / "settings.py").read_text()
-
-
-@pytest.mark.docker
-def test_update_to_the_other_server_is_served_once_it_is_locked(template: Path, tmp_path: Path) -> None:
-    project = copy(template, "1.0.0", tmp_path / "project")
-    edit_everything(project)
-    replace(project / "Dockerfile", ' RUNTIME_PACKAGES="libpq5"', ' RUNTIME_PACKAGES=""')
-    commit(project, "our own work")
-    assert NEW_LOCK in update(project, server="granian")
-    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    build(project, "template-test:updated")
-    with container("template-test:updated", *HARDENED) as service:
-        assert service.get("/health").json() == {"status": "ok", "version": "3.2.1"}
-        assert "granian" in service.logs()
-    check_run("make", "clean", cwd=project)
 
 
 @pytest.mark.parametrize("edit", [*EDITS, delete_starter_files], ids=lambda edit: edit.__name__)

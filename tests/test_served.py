@@ -1,0 +1,50 @@
+"""What an update or a move leaves behind is built and served, once the lines that Copier prints are followed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import check_run, commit
+from tests.conftest import CHOICES
+from tests.docker import HARDENED, PLUGINS, build, container
+from tests.test_moving_in import advised, move_in, new_with_poetry
+from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def released(template_clone: Path) -> Path:
+    """Return a template with one release."""
+    commit(template_clone, "first release", tag="1.0.0")
+    return template_clone
+
+
+def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project")
+    edit_everything(project)
+    replace(project / "Dockerfile", ' RUNTIME_PACKAGES="libpq5"', ' RUNTIME_PACKAGES=""')
+    commit(project, "our own work")
+    assert NEW_LOCK in update(project, server="granian")
+    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
+    build(project, "template-test:updated")
+    with container("template-test:updated", *HARDENED) as service:
+        assert service.get("/health").json() == {"status": "ok", "version": "3.2.1"}
+        assert "granian" in service.logs()
+    check_run("make", "clean", cwd=project)
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, framework)
+    said = move_in(project, released, f"--data=framework={framework}")
+    variables = {"POETRY_PLUGINS": PLUGINS}
+    for packages, group in advised(said):
+        check_run("make", "add", f"PKG={packages}", f"GROUP={group}", cwd=project, **variables)
+    build(project, "template-test:moved-in")
+    with container("template-test:moved-in") as service:
+        assert service.get("/health").json()["status"] == "ok"
+        assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
+    output = check_run("make", "test", cwd=project, **variables)
+    assert "1 passed" in output
+    check_run("make", "clean", cwd=project, **variables)

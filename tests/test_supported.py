@@ -1,0 +1,68 @@
+"""Every Python with every Poetry, built and served: a part of the matrix in each run, all of it every week."""
+
+import tomllib
+
+import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from extensions.answers import OLDEST_POETRY
+from tests.commands import ROOT, check_run, run
+from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, slow
+from tests.docker import HARDENED, build, container
+
+NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
+MAJOR, OLDEST_MINOR = OLDEST_POETRY
+POETRIES = [f"{MAJOR}.{minor}.0" for minor in range(OLDEST_MINOR, Version(NEWEST_POETRY).minor)] + [NEWEST_POETRY]
+MATRIX = [
+    (python, poetry, *STACKS[(row + column) % len(STACKS)])
+    for row, python in enumerate(CHOICES["python_version"])
+    for column, poetry in enumerate(POETRIES)
+]
+# In every run, each Python once, each Poetry and each stack at least once; the rest every week.
+EVERY_RUN = [row * len(POETRIES) + row % len(POETRIES) for row in range(len(CHOICES["python_version"]))]
+
+
+def test_every_run_proves_each_python_poetry_and_stack() -> None:
+    proven = [MATRIX[number] for number in EVERY_RUN]
+    assert [python for python, *_ in proven] == CHOICES["python_version"]
+    assert {poetry for _, poetry, *_ in proven} == set(POETRIES)
+    assert {(framework, server) for *_, framework, server in proven} == set(STACKS)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("python_version", "poetry_version", "framework", "server"),
+    [case if number in EVERY_RUN else slow(case)[0] for number, case in enumerate(MATRIX)],
+)
+def test_python_and_poetry_build_and_serve(
+    python_version: str, poetry_version: str, framework: str, server: str, render: Render
+) -> None:
+    answers = {"framework": framework, "server": server}
+    project = render(python_version=python_version, poetry_version=poetry_version, **answers)
+    names = {target: f"template-test:{target}-{python_version}" for target in ("production", "development")}
+    for target, name in names.items():
+        build(project, name, f"--target={target}")
+    with container(names["production"], *HARDENED) as service:
+        assert service.get("/health").json()["status"] == "ok"
+        running = service.execute("python", "-c", "import sys; print(*sys.version_info[:2], sep='.', end='')")
+        assert running == python_version
+        assert service.stop()[0] == 0
+    told = check_run("docker", "run", "--rm", names["development"], "poetry", "--version", cwd=ROOT)
+    assert f"version {poetry_version})" in told
+    mount = f"--volume={project}:/app:ro"
+    check_run("docker", "run", "--rm", mount, names["development"], "poetry", "check", "--lock", cwd=ROOT)
+    check_run("docker", "image", "rm", "--force", *names.values(), cwd=ROOT)
+
+
+def test_poetry_is_asked_for_as_it_is_proven(project: Render) -> None:
+    folder = project()
+    requires = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["poetry"]["requires-poetry"]
+    proven = SpecifierSet(requires)
+    assert all(poetry in proven for poetry in POETRIES)
+    assert f"{MAJOR + 1}.0.0" not in proven
+    older = f"{MAJOR}.{OLDEST_MINOR - 1}.0"
+    assert older not in proven
+    result = run("uvx", "--quiet", "--from", f"poetry=={older}", "poetry", "check", cwd=folder)
+    assert result.returncode == 1
+    assert f"requires Poetry {requires}" in " ".join(result.stdout.split()), result.stdout
