@@ -267,7 +267,7 @@ def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str
         UndefinedError: An answer breaks a rule; the message is one sentence.
     """
     for question in [*RULES, *choices]:
-        if question in context:
+        if question in context and question != "app_name":  # which a project keeps
             try:
                 refuse_bad_answers({question: context[question]}, choices)
             except UndefinedError as error:

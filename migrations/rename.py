@@ -1,12 +1,13 @@
 """Carry what a team changed in a file over to the file's new name: what a migration of `copier.yml` runs.
 
-    python rename.py TEMPLATE OLD_VERSION OLD NEW
+    python rename.py TEMPLATE OLD_VERSION OLD [OLDER ...] NEW
 
 runs in the project, after Copier has rendered NEW and removed OLD. It renders the old version of the template once
-more, so that only lines which both sides changed become a conflict, as everywhere in an update.
+more, so that only lines which both sides changed become a conflict, as everywhere in an update. A file that was renamed
+more than once has several former names: a project may come from before the first time.
 """
 
-import shutil
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,33 +24,46 @@ def git(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", *arguments], capture_output=True, check=False)
 
 
-def rename(template: str, version: str, old: str, new: str) -> None:
-    """Merge the project's OLD into the template's NEW, or remove NEW where the team had removed OLD.
+def committed(name: str) -> tuple[int, bytes] | None:
+    """Return the mode and the content of a regular file of the project's last commit, or nothing."""
+    listed = git("ls-tree", "HEAD", "--", name).stdout.split()
+    if not listed or not listed[0].startswith(b"100"):
+        return None
+    return int(listed[0], 8) & 0o777, git("cat-file", "blob", listed[2].decode()).stdout
+
+
+def rename(template: str, version: str, *names: str) -> None:
+    """Merge the project's file into the template's, under the new name, or remove that where the team had removed it.
 
     Args:
         template: The template's address or folder.
         version: The version that the project was at, as a tag or a commit.
-        old: The file's name in that version, from the project's folder.
-        new: Its name in the version that the update brings.
+        names: The file's former names, from the project's folder, and its new name as the last one.
 
     Source: https://git-scm.com/docs/git-merge-file
     """
-    ours = git("show", f"HEAD:./{old}")
-    if not Path(new).exists() or git("cat-file", "-e", f"HEAD:./{new}").returncode == 0:
-        return
-    if ours.returncode:
-        Path(new).unlink()
+    *former, new = names
+    if not Path(new).is_file() or committed(new):
         return
     answers = yaml.safe_load(git("show", f"HEAD:./{ANSWERS_FILE}").stdout)
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         run_copy(template, base, data=given, vcs_ref=version, defaults=True, unsafe=True, quiet=True)
+        old = next((name for name in former if (base / name).exists()), None)
+        if old is None:  # the project never had it
+            return
+        ours = committed(old)
+        if ours is None:
+            Path(new).unlink()
+            return
         merged = Path(folder) / "merged"
-        merged.write_bytes(ours.stdout)
+        merged.write_bytes(ours[1])
         labels = ["-L", "before updating", "-L", "last update", "-L", "after updating"]
-        git("merge-file", *labels, merged, base / old, Path(new).resolve())
-        shutil.copyfile(merged, new)
+        if git("merge-file", *labels, merged, base / old, Path(new).resolve()).returncode > 127:
+            print(f"{new} is as you left {old}: it cannot be merged.", file=sys.stderr)
+        Path(new).write_bytes(merged.read_bytes())
+        os.chmod(new, ours[0])
 
 
 if __name__ == "__main__":

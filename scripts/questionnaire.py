@@ -16,8 +16,8 @@ def read() -> dict[str, Any]:
 
 def questions() -> dict[str, dict[str, Any]]:
     """Return the questions that are asked, by name and in their order."""
-    asked = {name: question for name, question in read().items() if not name.startswith("_")}
-    return {name: question for name, question in asked.items() if question.get("when") is not False}
+    named = {name: question for name, question in read().items() if not name.startswith("_")}
+    return {name: asked for name, asked in named.items() if asked.get("when", True) and asked.get("ask", True)}
 
 
 def choices() -> dict[str, list[str]]:

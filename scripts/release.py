@@ -6,6 +6,7 @@ Copier offers the newest tag that is a version as PEP 440 has it, and orders mig
 import argparse
 import re
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def parse(version: str) -> Version:
         parsed = Version(version)
     except InvalidVersion as error:
         raise SystemExit(f"VERSION must be a version such as 1.2.0 or 1.2.0rc1, not {version!r}.") from error
+    if parsed.local or parsed.epoch:
+        raise SystemExit(f"VERSION must be the version of a release, not {version}.")
     if str(parsed) != version:
         raise SystemExit(f"VERSION must be written {parsed}, not {version}.")
     return parsed
@@ -57,9 +60,18 @@ def notes(changelog: str, version: str) -> str:
     Source: https://keepachangelog.com/en/1.1.0/
     """
     entry = re.search(rf"^## \[{re.escape(version)}\].*\n(?s:(.*?))(?=^## \[|\Z)", changelog, re.MULTILINE)
-    if entry is None or not entry[1].strip():
+    if entry is None or not re.search(r"^- ", entry[1], re.MULTILINE):
         raise SystemExit(f"CHANGELOG.md says nothing under [{version}]: write there what is new in it.")
     return entry[1].strip() + "\n"
+
+
+def tagged() -> list[Version]:
+    """Return the versions that are tagged; a tag that is no version is none of a release."""
+    versions = []
+    for tag in git("tag").split():
+        with suppress(InvalidVersion):
+            versions.append(Version(tag))
+    return versions
 
 
 def release(version: str) -> None:
@@ -71,13 +83,17 @@ def release(version: str) -> None:
     wanted = parse(version)
     if git("status", "--porcelain"):
         raise SystemExit("The checkout has changes: commit them, then release.")
-    if newer := [tag for tag in git("tag").split() if Version(tag) >= wanted]:
-        raise SystemExit(f"VERSION must be newer than {newer[-1]}, which is tagged already.")
+    if newer := [version for version in tagged() if version >= wanted]:
+        raise SystemExit(f"VERSION must be newer than {max(newer)}, which is tagged already.")
     changelog = CHANGELOG.read_text(encoding="utf-8")
     notes(changelog, "Unreleased")
     heading = f"{UNRELEASED}\n## [{version}] - {datetime.now(UTC):%Y-%m-%d}\n"
     CHANGELOG.write_text(changelog.replace(UNRELEASED, heading, 1), encoding="utf-8")
-    git("commit", "--quiet", "--all", f"--message=chore: release {version}")
+    try:
+        git("commit", "--quiet", "--all", f"--message=chore: release {version}")
+    except SystemExit:
+        git("checkout", "--quiet", "HEAD", "--", str(CHANGELOG))
+        raise
     git("tag", "--annotate", f"--message={version}", version)
     print(f"{version} is committed and tagged: git push --follow-tags publishes it.")
 

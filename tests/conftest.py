@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from scripts import questionnaire
 from tests.commands import ROOT, check_run, commit, run
-from tests.docker import free_port
+from tests.docker import PROCESS, REPOSITORY, free_port
 from tests.made import Made
 from tests.trial import put_on_trial
 
@@ -154,13 +154,13 @@ def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 folder = tmp_path_factory.mktemp("trial") / "project"
                 shutil.copytree(render(**answers), folder)
                 put_on_trial(folder, str(answers["framework"]))
-            tag = f"template-test:{len(built)}"
+            tag = f"{REPOSITORY}:{len(built)}"
             check_run("docker", "build", "--progress=plain", f"--tag={tag}", f"--target={target}", ".", cwd=folder)
             built[key] = tag
         return built[key]
 
     yield build_once
-    left = run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", "template-test", cwd=ROOT).stdout.split()
+    left = run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", REPOSITORY, cwd=ROOT).stdout.split()
     run("docker", "image", "rm", "--force", *left, cwd=ROOT)
 
 
@@ -172,7 +172,7 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
     def make_project(
         framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False, **answers: str | int
     ) -> Made:
-        name = f"made-{framework}-{len(request.node.name)}"
+        name = f"made-{framework}-{len(request.node.name)}-{PROCESS}"
         folder = project(framework=framework, server=server, app_name=name, **answers)
         if on_trial:
             put_on_trial(folder, framework)
@@ -208,8 +208,13 @@ def docker_runs() -> bool:
     return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
 
 
-class OneProcessForDocker(LoadScopeScheduling):
-    """Runs every file with a Docker test in one process, since they share names and a build cache, the rest in any.
+# The files that measure no time and share no image: their Docker tests may run beside those of the others.
+BESIDE = {f"test_{name}.py" for name in ("ci", "compose", "dependencies", "devcontainer", "hooks", "ownership")}
+BESIDE |= {"test_served.py", "test_supported.py"}
+
+
+class DockerTestsTogether(LoadScopeScheduling):
+    """Runs the files with a Docker test in one process, but for those that may run beside it, and the rest in any.
 
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html, where groups do this; they need marks that
     pytest 9.2 and xdist 3.8 cannot exchange.
@@ -218,12 +223,14 @@ class OneProcessForDocker(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of what a test must share a process with."""
         file = ROOT / nodeid.partition("::")[0]
-        return "docker" if "mark.docker" in file.read_text(encoding="utf-8") else nodeid
+        if "mark.docker" not in file.read_text(encoding="utf-8"):
+            return nodeid
+        return "docker, beside" if file.name in BESIDE else "docker"
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProcessForDocker:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DockerTestsTogether:
     """Return how pytest-xdist hands out the tests."""
-    return OneProcessForDocker(config, log)
+    return DockerTestsTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

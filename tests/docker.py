@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from typing import Any
 
 from tests.commands import ROOT, check_run, run
 
+# Where the images of this process of the tests go.
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+REPOSITORY = f"template-test-{PROCESS}"
 # How a careful operator runs a container.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 # Prints the user and the group of every process in a container.

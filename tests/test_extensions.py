@@ -1,10 +1,12 @@
 """The extension's functions, without rendering anything."""
 
 import ast
+import hashlib
+import json
 import sys
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from jinja2 import Environment
@@ -151,64 +153,141 @@ def test_dockerfile_string_escapes_what_docker_expands() -> None:
     assert quoting.dockerfile_string("two\nlines") == '"two lines"'
 
 
+ANSWERS = PurePath(".copier-answers.yml")
+
+
 @pytest.mark.parametrize(
     ("pyproject", "name"),
     [
         ('[project]\nname = "My.Shop_2"\n', "my-shop-2"),
         ('[tool.poetry]\nname = "old"\n', "old"),
         ("[tool.poetry]\npackage-mode = false\n", "fallback"),
-        ("no TOML at all", "fallback"),
+        ("project = 1\n[tool]\npoetry = 2\n", "fallback"),
+        ("[project]\nname = 5\n", "fallback"),
     ],
 )
 def test_project_that_moves_in_has_its_own_name(pyproject: str, name: str, tmp_path: Path) -> None:
-    assert not destination.is_moving_in(tmp_path)
-    assert destination.own_name(tmp_path, "fallback") == "fallback"
+    assert not destination.is_moving_in(tmp_path, ANSWERS)
+    assert destination.own_name(tmp_path, ANSWERS, "fallback") == "fallback"
     (tmp_path / "pyproject.toml").write_text(pyproject)
-    assert destination.is_moving_in(tmp_path)
-    assert destination.own_name(tmp_path, "fallback") == name
-    (tmp_path / ".copier-answers.yml").write_text("app_name: other\n")
-    assert not destination.is_moving_in(tmp_path)
-    assert destination.own_name(tmp_path, "fallback") == "fallback"
+    assert destination.is_moving_in(tmp_path, ANSWERS)
+    assert destination.own_name(tmp_path, ANSWERS, "fallback") == name
+    (tmp_path / ANSWERS).write_text("app_name: other\n")
+    assert not destination.is_moving_in(tmp_path, ANSWERS)
+    assert destination.own_name(tmp_path, ANSWERS, "fallback") == "other"
+
+
+@pytest.mark.parametrize("content", [b"no TOML at all", b'\xef\xbb\xbf[project]\nname = "a"\n', b'name = "\xe9"\n'])
+def test_pyproject_that_cannot_be_read_is_refused_in_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    with pytest.raises(UndefinedError, match=r"\Apyproject\.toml must be readable as TOML, but is not: [^\n]+\.\Z"):
+        destination.own_name(tmp_path, ANSWERS, "fallback")
+    assert destination.advice(tmp_path, "a")[0].endswith("run make lock.")
+
+
+def test_answers_of_another_template_are_not_written_over(tmp_path: Path) -> None:
+    assert destination.refuse_foreign_answers(tmp_path, ANSWERS) == ""
+    (tmp_path / ANSWERS).write_text("app_name: other\n")
+    assert destination.refuse_foreign_answers(tmp_path, ANSWERS) == ""
+    (tmp_path / ANSWERS).write_text("_src_path: gh:another/template\n")
+    with pytest.raises(UndefinedError, match=r"holds another's: add --answers-file"):
+        destination.refuse_foreign_answers(tmp_path, ANSWERS)
 
 
 @pytest.mark.parametrize("recorded", ["app_name: yes-sir\n", "port: 1\napp_name: 'yes-sir'\n"])
 def test_project_keeps_its_name(recorded: str, tmp_path: Path) -> None:
-    assert destination.app_rename_error("anything", tmp_path) == ""
-    (tmp_path / ".copier-answers.yml").write_text(recorded)
-    assert destination.app_rename_error("yes-sir", tmp_path) == ""
-    assert destination.app_rename_error("no", tmp_path).startswith("app_name must stay 'yes-sir'")
+    assert destination.app_rename_error("anything", tmp_path, ANSWERS) == ""
+    assert not destination.is_settled("yes-sir", tmp_path, ANSWERS)
+    (tmp_path / ANSWERS).write_text(recorded)
+    assert destination.is_settled("yes-sir", tmp_path, ANSWERS)
+    assert not destination.is_settled("no", tmp_path, ANSWERS)
+    assert destination.app_rename_error("yes-sir", tmp_path, ANSWERS) == ""
+    assert destination.app_rename_error("no", tmp_path, ANSWERS).startswith("app_name must stay 'yes-sir'")
+    assert destination.unsettled({"app_name": "yes-sir", "port": 1}, tmp_path, ANSWERS) == {"port": 1}
     with pytest.raises(UndefinedError, match="must stay 'yes-sir'"):
-        destination.refuse_rename("no", tmp_path)
-    assert destination.refuse_rename("", tmp_path) == ""
+        destination.unsettled({"app_name": "no"}, tmp_path, ANSWERS)
 
 
-def test_lock_advice_names_what_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "a"\ndependencies = ["b"]\n')
-    assert "asks for other packages" in destination.lock_advice(tmp_path)
-    (tmp_path / "pyproject.toml").write_text("<<<<<<< before updating\n")
-    assert "has conflicts" in destination.lock_advice(tmp_path)
+def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "LICENSE", "compose.yaml", "src/my_shop/app.py", "src/my_shop/prices.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == [
+        "docker-compose.override.yml",
+        "docker-compose.yml",
+        "pyproject.toml",
+        "src/my_shop/app.py",
+        "tests",
+    ]
+    (tmp_path / ANSWERS).write_text("app_name: my-shop\n")
+    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == []
 
 
-def test_missing_requirements_leave_out_what_is_named_in_any_form(tmp_path: Path) -> None:
-    ours = """
-        [project]
-        dependencies = ["Flask (>=3,<4)", "a-b[c] (>=1)", "d>=1", "e", "new (>=2,<3)"]
-        [dependency-groups]
-        dev = ["pytest (>=9)", "ruff (>=1)"]
-    """
-    theirs = """
-        [project]
-        dependencies = ["flask>2", "A_B"]
-        [dependency-groups]
-        test = ["pytest", { include-group = "lint" }]
-        [tool.poetry.dependencies]
-        d = "*"
-        [tool.poetry.group.any.dependencies]
-        e = "*"
-    """
-    (tmp_path / "pyproject.toml").write_text(theirs)
-    assert destination.missing_requirements(ours, tmp_path) == "new>=2,<3"
-    assert destination.missing_requirements(ours, tmp_path, "dev") == "ruff>=1"
+CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
+
+
+def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "__init__.py").touch()
+    pyproject = '[project]\nname = "a"\n{}dependencies = ["b"]\n'
+    (tmp_path / "pyproject.toml").write_text(pyproject.format(""))
+    stale = "pyproject.toml asks for other packages than poetry.lock holds: run make lock."
+    assert destination.advice(tmp_path, "a") == [stale]
+    content_hash = hashlib.sha256(
+        json.dumps({"project": {"dependencies": ["b"]}, "tool": {"poetry": {}}}, sort_keys=True).encode()
+    ).hexdigest()
+    (tmp_path / "poetry.lock").write_text(f'content-hash = "{content_hash}"\n')
+    assert destination.advice(tmp_path, "a") == []
+    (tmp_path / "pyproject.toml").write_text(pyproject.format(CONFLICT.format('version = "1"', 'version = "2"')))
+    (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b"))
+    marked = "Conflicts: choose between the lines that are marked in Makefile, pyproject.toml."
+    assert destination.advice(tmp_path, "a") == [marked], "either side has the same dependencies"
+    (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
+    assert destination.advice(tmp_path, "a") == [marked, stale]
+    assert "is not in src/b" in destination.advice(tmp_path, "b")[-1]
+
+
+OURS = """
+    [project]
+    requires-python = ">=3.11,<4.0"
+    dependencies = ["Flask (>=3,<4)", "a-b[c] (>=1)", "d>=1", "e", "new (>=2,<3)"]
+    [dependency-groups]
+    dev = ["pytest (>=9)", "ruff (>=1)"]
+"""
+THEIRS = """
+    [project]
+    requires-python = ">=3.9"
+    dependencies = ["flask>2", "A_B"]
+    [dependency-groups]
+    test = ["pytest", { include-group = "lint" }]
+    [tool.poetry]
+    package-mode = false
+    [tool.poetry.dependencies]
+    d = "*"
+    [tool.poetry.group.any.dependencies]
+    e = "*"
+"""
+
+
+def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(THEIRS)
+    assert destination.moving_in_steps(OURS, tmp_path, "a", []) == []
+    assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
+        'pyproject.toml: requires-python = ">=3.11,<4.0", or less of it; it is >=3.9',
+        "pyproject.toml: remove package-mode = false, and name the package; the images install it",
+        "move your package to src/a, and say so in pyproject.toml; the images install it",
+        'make add PKG="new>=2,<3"',
+        'make add PKG="ruff>=1" GROUP=dev',
+        "make lock",
+    ]
+    own = ["Makefile", "pyproject.toml", "src/a/__init__.py"]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[2:] == [
+        'poetry add --lock "new>=2,<3"',
+        'poetry add --lock --group dev "ruff>=1"',
+        "poetry lock",
+    ]
+    (tmp_path / "pyproject.toml").write_text(OURS)
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
 
 
 @pytest.mark.parametrize("module", [answers, destination, quoting])

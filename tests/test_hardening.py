@@ -16,7 +16,7 @@ import pytest
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import STACKS, Image, Render
-from tests.docker import HARDENED, PROCESS_IDS, container, inspect, is_in_layers
+from tests.docker import HARDENED, PROCESS_IDS, REPOSITORY, container, inspect, is_in_layers
 
 pytestmark = pytest.mark.docker
 
@@ -163,7 +163,7 @@ def wheels(image: Image, tmp_path: Path) -> Path:
 
 
 def test_secrets_of_an_index_stay_out_of_the_image(wheels: Path, render: Render) -> None:
-    tag = "template-test:private"
+    tag = f"{REPOSITORY}:private"
     with private_index(wheels) as address:
         secrets = {"PIP_INDEX_URL": address, "UV_DEFAULT_INDEX": address}
         command = ["docker", "build", "--network=host", "--no-cache", "--progress=plain", f"--tag={tag}", "."]

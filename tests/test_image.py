@@ -16,6 +16,7 @@ from tests.docker import (
     HARDENED,
     PLUGINS,
     PROCESS_IDS,
+    REPOSITORY,
     build,
     container,
     files_of,
@@ -150,7 +151,7 @@ def test_clean_builds_give_the_same_bytes(framework: str, python_version: str, p
         for path in filter(Path.is_file, folder.rglob("*")):
             path.chmod(mode)
             os.utime(path, (number, number))
-        tag = f"template-test:clean-{number}"
+        tag = f"{REPOSITORY}:clean-{number}"
         cold = ("--no-cache", f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}")
         result = build(folder, tag, *cold)
         assert result.returncode == 0, result.stdout
@@ -167,7 +168,7 @@ def test_labels_hold_the_description(image: Image) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_edit_rebuilds_what_it_must_and_no_more(framework: str, project: Render) -> None:
-    folder, tag = project(framework=framework), "template-test:edit"
+    folder, tag = project(framework=framework), f"{REPOSITORY}:edit"
     pyproject, app = folder / "pyproject.toml", folder / "src" / "my_service" / "app.py"
     unique = time.time_ns()  # in every edit, so that no earlier run's cache holds it
 
@@ -189,7 +190,7 @@ def test_edit_rebuilds_what_it_must_and_no_more(framework: str, project: Render)
 
 
 def test_new_dependency_downloads_that_alone(project: Render) -> None:
-    folder, tag = project(), "template-test:add"
+    folder, tag = project(), f"{REPOSITORY}:add"
     own_cache = f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}"
     first = build(folder, tag, own_cache)
     assert first.returncode == 0, first.stdout
@@ -206,7 +207,7 @@ def test_new_dependency_downloads_that_alone(project: Render) -> None:
 
 
 def test_extras_are_left_to_poetry_and_stay_out(project: Render) -> None:
-    folder, tag = project(), "template-test:extras"
+    folder, tag = project(), f"{REPOSITORY}:extras"
     pyproject = folder / "pyproject.toml"
     extra = '\n[project.optional-dependencies]\nmoo = ["cowsay>=6.0,<7"]\n\n[dependency-groups]\n'
     pyproject.write_text(pyproject.read_text().replace("\n[dependency-groups]\n", extra))
@@ -222,7 +223,7 @@ def test_development_is_never_rebuilt_by_an_edit(project: Render) -> None:
     folder = project()
 
     def rebuilt() -> set[str]:
-        result = build(folder, "template-test:edit-development", "--target=development")
+        result = build(folder, f"{REPOSITORY}:edit-development", "--target=development")
         assert result.returncode == 0, result.stdout
         return rebuilt_steps(result.stdout)
 
@@ -240,12 +241,12 @@ def test_development_is_never_rebuilt_by_an_edit(project: Render) -> None:
 
 def test_lint_image_keeps_git_when_pyproject_changes(project: Render) -> None:
     folder = project()
-    assert build(folder, "template-test:lint", "--target=lint").returncode == 0
+    assert build(folder, f"{REPOSITORY}:lint", "--target=lint").returncode == 0
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(pyproject.read_text().replace("line-length = 100", f"line-length = 99 # {time.time_ns()}"))
-    result = build(folder, "template-test:lint", "--target=lint")
+    result = build(folder, f"{REPOSITORY}:lint", "--target=lint")
     assert rebuilt_steps(result.stdout) == {"requirements"}, result.stdout
-    check_run("docker", "run", "--rm", "template-test:lint", "git", "--version", cwd=ROOT)
+    check_run("docker", "run", "--rm", f"{REPOSITORY}:lint", "git", "--version", cwd=ROOT)
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def no_network() -> Iterator[Callable[[], None]]:
 
 @pytest.mark.skipif(not os.environ.get("REQUIRE_DOCKER"), reason="cuts this machine's containers off: for CI alone")
 def test_source_edit_builds_without_a_network(project: Render, no_network: Callable[[], None]) -> None:
-    folder, tag = project(), "template-test:offline"
+    folder, tag = project(), f"{REPOSITORY}:offline"
     assert build(folder, tag).returncode == 0
     no_network()
     app = folder / "src" / "my_service" / "app.py"
@@ -271,7 +272,7 @@ def test_source_edit_builds_without_a_network(project: Render, no_network: Calla
     result = build(folder, tag)
     assert result.returncode == 0, result.stdout
     assert rebuilt_steps(result.stdout) == {"package"}
-    downloading = build(folder, "template-test:cut-off", "--no-cache", "--target=uv")
+    downloading = build(folder, f"{REPOSITORY}:cut-off", "--no-cache", "--target=uv")
     assert downloading.returncode != 0, "the network was there"
 
 
@@ -284,7 +285,7 @@ def test_bad_lock_ends_the_build_with_a_clear_line(lock: str, target: str, proje
     else:
         pyproject = folder / "pyproject.toml"
         pyproject.write_text(pyproject.read_text().replace("structlog (>=26.1.0", "structlog (>=26.0.0"))
-    result = build(folder, "template-test:bad-lock", f"--target={target}")
+    result = build(folder, f"{REPOSITORY}:bad-lock", f"--target={target}")
     assert result.returncode == 1
     line = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
     assert re.search(rf"^#\d+ [\d.]+ {re.escape(line)}$", result.stdout, re.M), result.stdout
@@ -327,9 +328,9 @@ def test_build_context_holds_what_is_named(project: Render, tmp_path: Path) -> N
     (folder / "src" / "my_service" / "__pycache__" / "app.pyc").touch()
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(f"FROM {base_image()}\nCOPY . /context\n")
-    result = build(folder, "template-test:context", f"--file={dockerfile}")
+    result = build(folder, f"{REPOSITORY}:context", f"--file={dockerfile}")
     assert result.returncode == 0, result.stdout
-    listed = check_run("docker", "run", "--rm", "template-test:context", "find", "/context", "-type", "f", cwd=ROOT)
+    listed = check_run("docker", "run", "--rm", f"{REPOSITORY}:context", "find", "/context", "-type", "f", cwd=ROOT)
     names = {line.removeprefix("/context/") for line in listed.split()}
     assert names == {
         "README.md",

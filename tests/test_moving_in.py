@@ -9,7 +9,7 @@ import yaml
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES
-from tests.test_update import OURS, changes, check_advice, files, update
+from tests.test_update import NEW_LOCK, changes, check_advice, files, improve, replace, update
 
 TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
 CODE = '"""Sells things."""\n\n\ndef price() -> int:\n    return 42\n'
@@ -38,6 +38,12 @@ def advised(said: str) -> list[tuple[str, str]]:
     return re.findall(r'^ +make add PKG="(.*?)"(?: GROUP=(\w+))?$', said, re.MULTILINE)
 
 
+def kept(said: str) -> list[str]:
+    """Return the files that Copier says it left as they are."""
+    (files,) = re.findall(r"keeps as they are:\n\n +(.*)\n", said)
+    return str(files).split()
+
+
 @pytest.fixture
 def released(template_clone: Path) -> Path:
     """Return a template with one release."""
@@ -61,8 +67,8 @@ def test_what_is_there_stays_and_what_was_lacking_comes(framework: str, released
     assert "my_shop.app:app" in after["gunicorn.conf.py"] or "my_shop.app:create_app" in after["gunicorn.conf.py"]
     check_run("poetry", "check", "--lock", cwd=project)
     check_advice(project, "")
-    for name in ("pyproject.toml", "README.md", ".gitignore", "poetry.lock", "src/my_shop/__init__.py"):
-        assert re.search(rf"skip\S*\s+{re.escape(name)}$", re.sub(r"\x1b\[[0-9;]*m", "", said), re.MULTILINE), name
+    own = [".gitignore", "README.md", "poetry.lock", "pyproject.toml", "src/my_shop/__init__.py", "tests"]
+    assert kept(said) == yaml.safe_load(after[".copier-answers.yml"])["own_files"] == own
 
 
 def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path: Path) -> None:
@@ -71,22 +77,44 @@ def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path
     (service, _), (tools, _) = advised(said)
     assert [entry.partition(">")[0] for entry in service.split()] == ["gunicorn", "pydantic-settings", "structlog"]
     assert {"pytest", "ruff", "mypy", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
-    assert "src/my_shop" in said
+    assert "requires-python" not in said
+    assert "make lock" not in said
 
 
-def test_project_that_moved_in_is_updated_like_any_other(released: Path, tmp_path: Path) -> None:
+def test_project_that_moved_in_is_updated_but_for_what_it_had(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
     move_in(project, released)
     commit(project, "moved in")
     before = files(project)
-    makefile = released / "template" / "Makefile.jinja"
-    makefile.write_text("# improved\n" + makefile.read_text())
+    improve(released, "improved")
+    replace(released / "template" / "pyproject.toml.jinja", "line-length = 100", "line-length = 99")
     commit(released, "second release", tag="1.1.0")
     said = update(project)
-    assert changes(project) == [" M .copier-answers.yml", " M Makefile"]
-    assert OURS not in files(project)["pyproject.toml"]
-    assert files(project)["Makefile"] == "# improved\n" + before["Makefile"]
-    check_advice(project, said)
+    after = files(project)
+    assert "Conflicts" not in said
+    own = yaml.safe_load(after[".copier-answers.yml"])["own_files"]
+    assert {name: after[name] for name in before if name in own or name.startswith("tests/")} == {
+        name: before[name] for name in before if name in own or name.startswith("tests/")
+    }
+    for name in ("Makefile", "Dockerfile", "src/my_shop/logs.py"):
+        assert after[name] == "# improved\n" + before[name]
+    assert set(after) == set(before)
+    assert "Left from moving in: make add PKG=" in said
+    assert NEW_LOCK not in said
+
+
+def test_second_copy_keeps_what_the_project_had(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "flask")
+    move_in(project, released)
+    commit(project, "moved in, and forgot the framework")
+    before = files(project)
+    said = move_in(project, released, "--data=framework=flask", "--overwrite")
+    after = files(project)
+    assert kept(said)
+    for name in ("pyproject.toml", "README.md", "poetry.lock", ".gitignore", "tests/test_prices.py"):
+        assert after[name] == before[name]
+    assert "tests/test_app.py" not in after
+    assert "Flask" in after["src/my_shop/app.py"]
 
 
 LEGACY = """\
@@ -117,9 +145,11 @@ def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
     after = files(project)
     assert before.items() <= after.items()
     assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-old-shop"
-    (service, _), (tools, _) = advised(said)
+    service, tools = re.findall(r"^ +poetry add --lock (.*)$", said, re.MULTILINE)
     assert "structlog" not in service
     assert "pytest>" not in tools
+    assert "Makefile" in kept(said), "so the commands are Poetry's"
+    assert "move your package to src/my_old_shop" in said
     commit(project, "moved in")
     check_advice(project, update(project))
 
@@ -131,6 +161,29 @@ def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_p
     assert result.returncode == 1
     assert "app_name must not be 'json': its package would hide a module" in result.stdout
     assert not (tmp_path / "Dockerfile").exists()
+
+
+def test_own_compose_file_keeps_its_meaning(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / "compose.yaml").write_text("services: {}\n")
+    said = move_in(project, released)
+    assert not [name for name in files(project) if name.startswith("docker-compose")]
+    assert {"docker-compose.yml", "docker-compose.override.yml"} <= set(kept(said))
+
+
+def test_answers_of_another_template_are_left_alone(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / ".copier-answers.yml").write_text("_src_path: gh:another/template\nframework: django\n")
+    commit(project, "from another template")
+    before = files(project)
+    command = ("copier", "copy", "--trust", "--defaults", "--quiet")
+    result = run(*command, str(released), ".", cwd=project)
+    assert result.returncode == 1
+    assert "holds another's: add --answers-file .copier-answers.docker.yml" in result.stdout
+    assert changes(project) == []
+    check_run(*command, "--answers-file=.copier-answers.docker.yml", str(released), ".", cwd=project)
+    assert before.items() <= files(project).items()
+    assert yaml.safe_load(files(project)[".copier-answers.docker.yml"])["app_name"] == "my-shop"
 
 
 def test_what_stayed_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:

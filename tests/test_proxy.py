@@ -12,7 +12,7 @@ import pytest
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import STACKS, Image
-from tests.docker import build, container
+from tests.docker import REPOSITORY, build, container
 
 pytestmark = pytest.mark.docker
 
@@ -93,9 +93,9 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "Dockerfile").write_text(DOCKERFILE)
     (folder / "nginx.conf").write_text(NGINX)
-    result = build(folder, "template-test:nginx")
+    result = build(folder, f"{REPOSITORY}:nginx")
     assert result.returncode == 0, result.stdout
-    return "template-test:nginx"
+    return f"{REPOSITORY}:nginx"
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
     assert {name: value for name, value in recorded.items() if not name.startswith("_")} == {
         name: question["default"] for name, question in QUESTIONS.items()
-    } | {"app_name": "my-service"}
+    } | {"app_name": "my-service", "own_files": []}
 
 
 def test_fixtures_refuse_answers_that_are_no_question() -> None:

@@ -62,15 +62,27 @@ def test_release_dates_the_news_and_tags_it(template_clone: Path) -> None:
         ("v1.2.0", "VERSION must be written 1.2.0, not v1.2.0."),
         ("1.2.0-rc.1", "VERSION must be written 1.2.0rc1, not 1.2.0-rc.1."),
         ("7.0.0", "VERSION must be newer than 7.0.0, which is tagged already."),
+        ("8.0.0+ours", "VERSION must be the version of a release, not 8.0.0+ours."),
         ("6.9.0", "VERSION must be newer than 7.0.0, which is tagged already."),
     ],
 )
 def test_release_refuses_in_one_line(version: str, message: str, template_clone: Path) -> None:
     commit(template_clone, "released", tag="7.0.0")
+    check_run("git", "tag", "before-the-move", cwd=template_clone)
     head = check_run("git", "rev-parse", "HEAD", cwd=template_clone)
     assert release(template_clone, version) == (1, message)
     assert check_run("git", "rev-parse", "HEAD", cwd=template_clone) == head
     assert changes(template_clone) == []
+
+
+def test_release_that_a_hook_refuses_leaves_nothing(template_clone: Path) -> None:
+    hook = template_clone / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    assert release(template_clone, "7.0.0")[0] != 0
+    assert changes(template_clone) == []
+    assert "7.0.0" not in check_run("git", "tag", cwd=template_clone)
 
 
 def test_release_wants_a_clean_checkout(template_clone: Path) -> None:
@@ -156,6 +168,46 @@ def test_renamed_file_has_a_conflict_where_both_changed_a_line(template_clone: P
     assert (
         (project / NEW).read_text().startswith(f"#!/bin/sh\n{OURS}\n# ours\n=======\n# moved\n>>>>>>> after updating\n")
     )
+
+
+def test_renamed_file_keeps_its_mode(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    (project / OLD).chmod(0o755)
+    commit(project, "executable")
+    update(project)
+    assert (project / NEW).stat().st_mode & 0o777 == 0o755
+
+
+def test_file_that_is_renamed_twice_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    check_run("git", "mv", f"template/{NEW}.jinja", "template/start.sh.jinja", cwd=template_clone)
+    second = MIGRATION.replace("_migrations:\n", "")
+    second = second.replace("- OLD\n      - NEW\n", f"- {OLD}\n      - {NEW}\n      - start.sh\n")
+    with (template_clone / "copier.yml").open("a") as copier_yml:
+        copier_yml.write(second)
+    commit(template_clone, "third release", tag="1.2.0")
+    for version, name in (("1.0.0", OLD), ("1.1.0", NEW)):
+        project = copy(template_clone, version, tmp_path / version)
+        replace(project / name, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
+        commit(project, "our own work")
+        update(project)
+        assert not {OLD, NEW} & set(files(project))
+        text = files(project)["start.sh"]
+        assert text.startswith("#!/bin/sh\n# moved\n")
+        assert 'echo "our own line"\nexec "$@"\n' in text
+
+
+def test_renamed_file_that_the_project_never_had_comes(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    migration = (template_clone / "copier.yml").read_text()
+    (template_clone / "template" / "new.sh").write_text("#!/bin/sh\n")
+    (template_clone / "copier.yml").write_text(migration.replace(f"- {OLD}\n", "- never.sh\n").replace(NEW, "new.sh"))
+    commit(template_clone, "third release", tag="1.1.1")
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    commit(project, "start from the template")
+    update(project)
+    assert files(project)["new.sh"] == "#!/bin/sh\n"
 
 
 def test_renamed_file_that_was_deleted_stays_deleted(template_clone: Path, tmp_path: Path) -> None:

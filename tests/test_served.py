@@ -6,7 +6,7 @@ import pytest
 
 from tests.commands import check_run, commit
 from tests.conftest import CHOICES
-from tests.docker import HARDENED, PLUGINS, build, container
+from tests.docker import HARDENED, PLUGINS, REPOSITORY, build, container
 from tests.test_moving_in import advised, move_in, new_with_poetry
 from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
 
@@ -27,8 +27,8 @@ def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, 
     commit(project, "our own work")
     assert NEW_LOCK in update(project, server="granian")
     check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    build(project, "template-test:updated")
-    with container("template-test:updated", *HARDENED) as service:
+    build(project, f"{REPOSITORY}:updated")
+    with container(f"{REPOSITORY}:updated", *HARDENED) as service:
         assert service.get("/health").json() == {"status": "ok", "version": "3.2.1"}
         assert "granian" in service.logs()
     check_run("make", "clean", cwd=project)
@@ -41,8 +41,8 @@ def test_project_that_moved_in_is_served_and_tested(framework: str, released: Pa
     variables = {"POETRY_PLUGINS": PLUGINS}
     for packages, group in advised(said):
         check_run("make", "add", f"PKG={packages}", f"GROUP={group}", cwd=project, **variables)
-    build(project, "template-test:moved-in")
-    with container("template-test:moved-in") as service:
+    build(project, f"{REPOSITORY}:moved-in")
+    with container(f"{REPOSITORY}:moved-in") as service:
         assert service.get("/health").json()["status"] == "ok"
         assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
     output = check_run("make", "test", cwd=project, **variables)

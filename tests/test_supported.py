@@ -9,7 +9,7 @@ from packaging.version import Version
 from extensions.answers import OLDEST_POETRY
 from tests.commands import ROOT, check_run, run
 from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, slow
-from tests.docker import HARDENED, build, container
+from tests.docker import HARDENED, REPOSITORY, build, container
 
 NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
 MAJOR, OLDEST_MINOR = OLDEST_POETRY
@@ -40,7 +40,7 @@ def test_python_and_poetry_build_and_serve(
 ) -> None:
     answers = {"framework": framework, "server": server}
     project = render(python_version=python_version, poetry_version=poetry_version, **answers)
-    names = {target: f"template-test:{target}-{python_version}" for target in ("production", "development")}
+    names = {target: f"{REPOSITORY}:{target}-{python_version}" for target in ("production", "development")}
     for target, name in names.items():
         build(project, name, f"--target={target}")
     with container(names["production"], *HARDENED) as service:

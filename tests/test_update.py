@@ -296,9 +296,10 @@ def test_a_package_that_was_renamed_stays_so(template: Path, tmp_path: Path) -> 
             (project / name).write_text(text.replace("my_service", "shop"))
     commit(project, "another name")
     before = files(project)
-    update(project)
+    said = update(project)
     after = files(project)
     assert not (project / PACKAGE).exists()
+    assert "The package is not in src/my_service: what changed in its modules did not come." in said
     assert {name: text for name, text in after.items() if name.startswith("src/")} == {
         name: text for name, text in before.items() if name.startswith("src/")
     }
@@ -321,9 +322,10 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
     replace(dockerfile, "STOPSIGNAL SIGINT", "STOPSIGNAL SIGTERM")
     commit(template_clone, "second release", tag="1.1.0")
 
-    update(project)
+    said = update(project)
 
     assert changes(project) == [" M .copier-answers.yml", "UU Dockerfile"]
+    assert said.rstrip().endswith("Conflicts: choose between the lines that are marked in Dockerfile.")
     text = (project / "Dockerfile").read_text()
     assert (text.count(OURS), text.count(THEIRS)) == (1, 1)
     conflict = text[text.index(OURS) : text.index(THEIRS)].splitlines()
@@ -378,7 +380,8 @@ def test_conflict_in_the_dependencies_is_named(template_clone: Path, tmp_path: P
     replace(template_clone / "template" / "pyproject.toml.jinja", "structlog (>=26.1.0", "structlog (>=26.0.0")
     commit(template_clone, "another version", tag="1.1.0")
     said = update(project)
-    assert said.rstrip().endswith("choose between the lines that they mark, then run make lock.")
+    assert "Conflicts: choose between the lines that are marked in pyproject.toml.\n" in said
+    assert NEW_LOCK in said
 
 
 # --- answers of a project that exists --------------------------------------------------------------------------------
@@ -407,13 +410,21 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(template_clone: Path,
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"
 
 
-def test_name_that_the_template_took_is_not_replaced(template_clone: Path, tmp_path: Path) -> None:
+def test_name_that_the_template_took_stays_with_who_has_it(template_clone: Path, tmp_path: Path) -> None:
     commit(template_clone, "first release", tag="1.0.0")
     project = copy(template_clone, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
     replace(template_clone / "extensions" / "reserved_names.json", "[\n", '[\n  "orders",\n')
     commit(template_clone, "a dependency called orders", tag="1.1.0")
-    assert refusal(project).startswith("app_name must not be 'orders': the project installs a package of that name")
+    update(project)
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["app_name"] == "orders"
+    assert changes(project) == [" M .copier-answers.yml"]
+    commit(project, "updated")
+    update(project, app_name="orders")
+    assert changes(project) == []
+    check_run("copier", "update", "--trust", "--defaults", "--vcs-ref=HEAD", cwd=project)
+    fresh = run("copier", "copy", "--trust", "--defaults", "-d=app_name=orders", str(template_clone), "x", cwd=tmp_path)
+    assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have it"
 
 
 def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> None:
