@@ -15,8 +15,8 @@ TEMPLATE = Path(__file__).parent.parent / "template"
 # Where the build decides whether a lock is stale: here, the same code decides.
 EXPORT_LOCK = TEMPLATE / "docker" / "export_lock.py"
 COMPOSE_FILES = {"compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"}
-# Copier renders the new version there in an update; its answers are the project's, checked when they were given.
-NEW_COPY = "copier._main.new_copy."
+# Where Copier renders the old and the new version in an update, with the answers of a project that exists.
+COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
 
 
 def _read(folder: PurePath, name: object) -> str:
@@ -129,7 +129,7 @@ def app_rename_error(app_name: object, folder: PurePath, answers_file: PurePath)
 
 def is_settled(app_name: object, folder: PurePath, answers_file: PurePath) -> bool:
     """Return whether a project has this name already: it keeps it, whatever names a newer version reserves."""
-    if any(part.startswith(NEW_COPY) for part in folder.parts):
+    if any(part.startswith(COPIES) for part in folder.parts):
         return True
     return app_name != "" and _recorded_name(folder, answers_file) == app_name
 

@@ -17,6 +17,7 @@ import yaml
 from copier import run_copy
 
 ANSWERS_FILE = ".copier-answers.yml"
+COPY = "copier._main.old_copy."  # as Copier itself calls it: extensions/destination.py knows the answers by it
 
 
 def git(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
@@ -47,7 +48,7 @@ def rename(template: str, version: str, *names: str) -> None:
         return
     answers = yaml.safe_load(git("show", f"HEAD:./{ANSWERS_FILE}").stdout)
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=COPY) as folder:
         base = Path(folder) / "base"
         run_copy(template, base, data=given, vcs_ref=version, defaults=True, unsafe=True, quiet=True)
         old = next((name for name in former if (base / name).exists()), None)

@@ -15,7 +15,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import STACKS, Image, Render
+from tests.conftest import COPIER_YML, STACKS, Image, Render
 from tests.docker import HARDENED, PROCESS_IDS, REPOSITORY, container, inspect, is_in_layers
 
 pytestmark = pytest.mark.docker
@@ -151,9 +151,7 @@ def wheels(image: Image, tmp_path: Path) -> Path:
         " pip download --quiet --no-deps --dest=/out $what; done;"
         f" chown -R {os.getuid()}:{os.getgid()} /out"
     )
-    dockerfile = (ROOT / "template" / "Dockerfile.jinja").read_text()
-    version = dockerfile.partition("ARG UV_VERSION=")[2].split()[0]
-    options = (f"--env=UV_VERSION={version}", f"--volume={folder}:/out")
+    options = (f"--env=UV_VERSION={COPIER_YML['pins']['default']['uv']}", f"--volume={folder}:/out")
     check_run("docker", "run", "--rm", *options, image(target="requirements"), "sh", "-ec", fetch, cwd=ROOT)
     for file in list(folder.iterdir()):
         project = folder / file.name.split("-")[0].replace("_", "-").lower()

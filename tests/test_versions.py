@@ -130,7 +130,7 @@ def test_new_python_is_one_line(framework: str, server: str, template_clone: Pat
 
 def test_tests_and_ci_take_the_versions_from_the_questionnaire(template_clone: Path) -> None:
     with_python(template_clone, "3.16")
-    listed = check_run("pytest", "--collect-only", "-q", "-n0", "tests/test_versions.py", "-m", "", cwd=template_clone)
+    listed = check_run("pytest", "--collect-only", "-q", "-n0", "tests/test_supported.py", "-m", "", cwd=template_clone)
     assert "[3.16-" in listed
     script = (template_clone / ".ci" / "run").read_text().partition("\nif [ -x")[0]
     versions = check_run("bash", "-c", script + '\necho "$versions"', str(template_clone / ".ci" / "run"), cwd=ROOT)
