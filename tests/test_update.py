@@ -423,7 +423,9 @@ def test_name_that_the_template_took_stays_with_who_has_it(template_clone: Path,
     update(project, app_name="orders")
     assert changes(project) == []
     check_run("copier", "update", "--trust", "--defaults", "--vcs-ref=HEAD", cwd=project)
-    fresh = run("copier", "copy", "--trust", "--defaults", "-d=app_name=orders", str(template_clone), "x", cwd=tmp_path)
+    fresh = run(
+        "copier", "copy", "--trust", "--defaults", "--data=app_name=orders", str(template_clone), "x", cwd=tmp_path
+    )
     assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have it"
 
 
