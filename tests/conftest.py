@@ -43,10 +43,8 @@ TECHNIQUES = [
 GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", GENERATED, max_examples=200, derandomize=True)
 settings.register_profile("long", GENERATED, max_examples=2000, derandomize=False)
-if settings.get_current_profile_name() in {
-    "default",
-    "ci",
-}:  # Hypothesis's own; pytest loads the option's before the tests
+# Tests import this file once more, when pytest has loaded the profile of its option: only Hypothesis's own give way.
+if settings.get_current_profile_name() in {"default", "ci"}:
     settings.load_profile("same")
 
 
@@ -205,6 +203,13 @@ def template_clone(tmp_path: Path) -> Path:
     copy_checkout(clone)
     commit(clone, "the template")
     return clone
+
+
+@pytest.fixture
+def released(template_clone: Path) -> Path:
+    """Return a template with one release."""
+    commit(template_clone, "first release", tag="1.0.0")
+    return template_clone
 
 
 def docker_runs() -> bool:

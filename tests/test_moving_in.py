@@ -44,13 +44,6 @@ def kept(said: str) -> list[str]:
     return str(files).split()
 
 
-@pytest.fixture
-def released(template_clone: Path) -> Path:
-    """Return a template with one release."""
-    commit(template_clone, "first release", tag="1.0.0")
-    return template_clone
-
-
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_what_is_there_stays_and_what_was_lacking_comes(framework: str, released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, framework)
@@ -210,9 +203,7 @@ def test_copy_over_a_project_of_the_template_is_no_moving_in(
     folder.mkdir()
     if holds_a_project:
         move_in(folder, released)
-        (folder / "Makefile").write_text("edited\n")
-    else:
-        (folder / "Makefile").write_text("edited\n")
+    (folder / "Makefile").write_text("edited\n")
     said = move_in(folder, released, "--overwrite")
     assert "is ready in" in said
     assert (folder / "Makefile").read_text() != "edited\n"

@@ -13,13 +13,6 @@ from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture
-def released(template_clone: Path) -> Path:
-    """Return a template with one release."""
-    commit(template_clone, "first release", tag="1.0.0")
-    return template_clone
-
-
 def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     edit_everything(project)
