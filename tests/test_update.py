@@ -311,16 +311,15 @@ def test_a_package_that_was_renamed_stays_so(template: Path, tmp_path: Path) -> 
 
 
 def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
-    template_clone: Path, tmp_path: Path, environment: Environment
+    released: Path, tmp_path: Path, environment: Environment
 ) -> None:
-    commit(template_clone, "first release", tag="1.0.0")
-    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    project = copy(released, "1.0.0", tmp_path / "project")
     edit_everything(project)
     commit(project, "our own work")
-    dockerfile = template_clone / "template" / "Dockerfile.jinja"
+    dockerfile = released / "template" / "Dockerfile.jinja"
     replace(dockerfile, "--interval=10s", "--interval=20s")
     replace(dockerfile, "STOPSIGNAL SIGINT", "STOPSIGNAL SIGTERM")
-    commit(template_clone, "second release", tag="1.1.0")
+    commit(released, "second release", tag="1.1.0")
 
     said = update(project)
 
@@ -348,23 +347,22 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
 
 
 @pytest.mark.parametrize(("framework", "server"), PAIRS)
-def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, template_clone: Path, tmp_path: Path) -> None:
-    commit(template_clone, "first release", tag="1.0.0")
-    project = copy(template_clone, "1.0.0", tmp_path / "project", framework=framework, server=server)
+def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project", framework=framework, server=server)
     check_run("git", "init", "--quiet", cwd=project)
     check_run("poetry", "add", "--lock", "cowsay", cwd=project)
     commit(project, "our own dependency")
     before = files(project)
-    for lock in template_clone.glob("template/*poetry.lock*"):
+    for lock in released.glob("template/*poetry.lock*"):
         lock.write_text("renewed by the template\n")
-    commit(template_clone, "another lock alone", tag="1.1.0")
+    commit(released, "another lock alone", tag="1.1.0")
     check_advice(project, update(project))
     assert files(project) | {".copier-answers.yml": ""} == before | {".copier-answers.yml": ""}
 
     commit(project, "updated")
     for last in ("structlog (>=26.", "uvloop (>=0."):
-        replace(template_clone / "template" / "pyproject.toml.jinja", last, f"{last}0")
-    commit(template_clone, "other dependencies, the last one among them", tag="1.2.0")
+        replace(released / "template" / "pyproject.toml.jinja", last, f"{last}0")
+    commit(released, "other dependencies, the last one among them", tag="1.2.0")
     said = update(project)
     assert said.rstrip().endswith("pyproject.toml asks for other packages than poetry.lock holds: run make lock.")
     assert (project / "poetry.lock").read_text() == before["poetry.lock"]
@@ -372,13 +370,12 @@ def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, templa
     check_advice(project, said)
 
 
-def test_conflict_in_the_dependencies_is_named(template_clone: Path, tmp_path: Path) -> None:
-    commit(template_clone, "first release", tag="1.0.0")
-    project = copy(template_clone, "1.0.0", tmp_path / "project")
+def test_conflict_in_the_dependencies_is_named(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project")
     replace(project / "pyproject.toml", "structlog (>=26.1.0", "structlog (>=26.0.1")
     commit(project, "our own version")
-    replace(template_clone / "template" / "pyproject.toml.jinja", "structlog (>=26.1.0", "structlog (>=26.0.0")
-    commit(template_clone, "another version", tag="1.1.0")
+    replace(released / "template" / "pyproject.toml.jinja", "structlog (>=26.1.0", "structlog (>=26.0.0")
+    commit(released, "another version", tag="1.1.0")
     said = update(project)
     assert "Conflicts: choose between the lines that are marked in pyproject.toml.\n" in said
     assert NEW_LOCK in said
@@ -396,12 +393,11 @@ def refusal(project: Path, *options: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
 
 
-def test_choice_that_is_gone_is_asked_for_and_not_replaced(template_clone: Path, tmp_path: Path) -> None:
-    commit(template_clone, "first release", tag="1.0.0")
-    project = copy(template_clone, "1.0.0", tmp_path / "project", python_version="3.11")
+def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project", python_version="3.11")
     commit(project, "start from the template")
-    replace(template_clone / "copier.yml", '["3.11", ', "[")
-    commit(template_clone, "without Python 3.11", tag="1.1.0")
+    replace(released / "copier.yml", '["3.11", ', "[")
+    commit(released, "without Python 3.11", tag="1.1.0")
     assert refusal(project) == (
         "python_version must be one of 3.12, 3.13, 3.14, 3.15, not '3.11' (did you mean '3.15'?): "
         "answer it anew, as in copier update --trust --data python_version=…"
@@ -410,12 +406,11 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(template_clone: Path,
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"
 
 
-def test_name_that_the_template_took_stays_with_who_has_it(template_clone: Path, tmp_path: Path) -> None:
-    commit(template_clone, "first release", tag="1.0.0")
-    project = copy(template_clone, "1.0.0", tmp_path / "project", app_name="orders")
+def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
-    replace(template_clone / "extensions" / "reserved_names.json", "[\n", '[\n  "orders",\n')
-    commit(template_clone, "a dependency called orders", tag="1.1.0")
+    replace(released / "extensions" / "reserved_names.json", "[\n", '[\n  "orders",\n')
+    commit(released, "a dependency called orders", tag="1.1.0")
     update(project)
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["app_name"] == "orders"
     assert changes(project) == [" M .copier-answers.yml"]
@@ -423,9 +418,7 @@ def test_name_that_the_template_took_stays_with_who_has_it(template_clone: Path,
     update(project, app_name="orders")
     assert changes(project) == []
     check_run("copier", "update", "--trust", "--defaults", "--vcs-ref=HEAD", cwd=project)
-    fresh = run(
-        "copier", "copy", "--trust", "--defaults", "--data=app_name=orders", str(template_clone), "x", cwd=tmp_path
-    )
+    fresh = run("copier", "copy", "--trust", "--defaults", "--data=app_name=orders", str(released), "x", cwd=tmp_path)
     assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have it"
 
 
