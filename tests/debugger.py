@@ -4,6 +4,7 @@ Source: https://microsoft.github.io/debug-adapter-protocol/specification, and fo
 https://github.com/microsoft/debugpy/wiki
 """
 
+import contextlib
 import json
 import queue
 import socket
@@ -87,7 +88,8 @@ class _Session:
         return frame
 
     def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # already reset by the other side
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._reader.join(timeout=10)
         self._stream.close()
         self._socket.close()
@@ -100,10 +102,11 @@ class _Session:
         self._stream.flush()
 
     def _read(self) -> None:
-        while header := self._stream.readline():
-            self._stream.readline()  # the empty line after the only header
-            message = json.loads(self._stream.read(int(header.split(b":")[1])))
-            self._handle(message.get("event") or message["command"], message.get("body"))
+        with contextlib.suppress(ConnectionError):  # a process that is killed to be reloaded resets its connection
+            while header := self._stream.readline():
+                self._stream.readline()  # the empty line after the only header
+                message = json.loads(self._stream.read(int(header.split(b":")[1])))
+                self._handle(message.get("event") or message["command"], message.get("body"))
 
     def _handle(self, what: str, body: Any) -> None:
         if what == "initialized":
