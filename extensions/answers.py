@@ -23,7 +23,7 @@ APP_NAME_MAX_LENGTH = 64
 PORTS = range(1024, 65536)
 IDS = range(1, 2**31)
 FLAGS = {"true", "yes", "y", "t", "on", "1", "false", "no", "n", "f", "off", "0"}
-OLDEST_POETRY = (2, 3)  # earlier ones refuse the shipped lock: it has [dependency-groups]
+OLDEST_POETRY = "2.3"  # earlier ones refuse the shipped lock: it has [dependency-groups]
 
 # Modules that Python gained or lost after 3.11, so that every Python refuses the same names.
 # fmt: off
@@ -127,10 +127,9 @@ def poetry_version_error(poetry_version: object) -> str:
     """Say what is wrong with the version of Poetry: three numbers, the first of them 2, from `OLDEST_POETRY` on."""
     version = str(poetry_version)
     match = re.fullmatch(r"(2)\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})", version)
-    if match and (int(match[1]), int(match[2])) >= OLDEST_POETRY:
+    if match and [int(match[1]), int(match[2])] >= [int(number) for number in OLDEST_POETRY.split(".")]:
         return ""
-    oldest = ".".join(map(str, OLDEST_POETRY))
-    return f"poetry_version must be a full version 2.x.y, at least {oldest}.0, not {version!r}."
+    return f"poetry_version must be a full version 2.x.y, at least {OLDEST_POETRY}.0, not {version!r}."
 
 
 def _is_in(answer: object, numbers: range) -> bool:
@@ -220,6 +219,28 @@ RULES: dict[str, Callable[[object], str]] = {
 }
 
 
+def refuse_unknown_answers(answers: Mapping[str, object], choices: Mapping[str, Sequence[str]]) -> str:
+    """Refuse answers to what is never asked: Copier drops them, or takes them for a value that follows from others.
+
+    Args:
+        answers: Answers by question; Copier's own names begin with an underscore.
+        choices: The choices by question, for the questions that have them.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: A name is no question; the message is one sentence.
+    """
+    known = [*RULES, *choices]
+    for name in map(str, answers):
+        if name not in known and not name.startswith("_") and name != "own_files":
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the questions are {', '.join(sorted(known))}."
+            raise UndefinedError(f"{name!r} is no question of this template: {hint}")
+    return ""
+
+
 def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequence[str]]) -> str:
     """Refuse answers that were given instead of asked for.
 
@@ -227,7 +248,7 @@ def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequ
     that it reports as a plain message, so that is what a broken rule is raised as.
 
     Args:
-        answers: Answers by question; names that are no question are left to Copier.
+        answers: Answers by question.
         choices: The choices by question, for the questions that have them.
 
     Returns:
@@ -283,7 +304,8 @@ class AnswersExtension(Extension):
         """Register the names in Copier's environment."""
         super().__init__(environment)
         environment.filters |= {rule.__name__: rule for rule in RULES.values()}
-        environment.globals["OLDEST_POETRY"] = ".".join(map(str, OLDEST_POETRY))
+        environment.globals["OLDEST_POETRY"] = OLDEST_POETRY
         environment.filters["package_name"] = package_name
+        environment.filters["refuse_unknown_answers"] = refuse_unknown_answers
         environment.filters["refuse_bad_answers"] = refuse_bad_answers
         environment.filters["refuse_outdated_answers"] = refuse_outdated_answers

@@ -127,9 +127,14 @@ def app_rename_error(app_name: object, folder: PurePath, answers_file: PurePath)
     )
 
 
+def is_compared(folder: PurePath) -> bool:
+    """Return whether Copier only renders a version to compare it, with the answers that a project has recorded."""
+    return any(part.startswith(COPIES) for part in folder.parts)
+
+
 def is_settled(app_name: object, folder: PurePath, answers_file: PurePath) -> bool:
     """Return whether a project has this name already: it keeps it, whatever names a newer version reserves."""
-    if any(part.startswith(COPIES) for part in folder.parts):
+    if is_compared(folder):
         return True
     return app_name != "" and _recorded_name(folder, answers_file) == app_name
 
@@ -271,6 +276,7 @@ class DestinationExtension(Extension):
             own_name,
             refuse_foreign_answers,
             app_rename_error,
+            is_compared,
             is_settled,
             unsettled,
             own_files,

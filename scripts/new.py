@@ -1,39 +1,18 @@
 """Make a project from this checkout as it stands: what `make new` runs.
 
-Copier takes an answer to a question that does not exist without a word, and mixes a project into whatever a folder
-holds already; here both are refused.
+Copier mixes a project into whatever a folder holds already; here that is refused.
 """
 
 import argparse
-import difflib
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from scripts import questionnaire
-
 ROOT = Path(__file__).parent.parent
-
-
-def refuse_unknown(names: Sequence[str]) -> None:
-    """Refuse answers to questions that do not exist.
-
-    Args:
-        names: The names that answers were given for; Copier's own begin with an underscore.
-
-    Raises:
-        SystemExit: A name is no question; the message says which names there are.
-    """
-    known = list(questionnaire.questions())
-    for name in names:
-        if name not in known and not name.startswith("_"):
-            near = difflib.get_close_matches(name, known, n=1) or [", ".join(known)]
-            raise SystemExit(f"{name!r} is no question of this template; did you mean {near[0]}?")
 
 
 def arguments(destination: str, data: str, answers: str) -> list[str]:
@@ -66,7 +45,6 @@ def arguments(destination: str, data: str, answers: str) -> list[str]:
             raise SystemExit(f"{answers} is no YAML file that can be read: {' '.join(str(error).split())}.") from error
         if not isinstance(from_file, dict):
             raise SystemExit(f"{answers} must hold answers, one 'question: answer' a line.")
-        refuse_unknown([str(name) for name in from_file])
         given.append(f"--data-file={answers}")
     try:
         pairs = shlex.split(data)
@@ -76,7 +54,6 @@ def arguments(destination: str, data: str, answers: str) -> list[str]:
         if "=" not in pair:
             raise SystemExit(f"DATA must be written question=answer, with quotes around spaces, not {pair!r}.")
         given.append(f"--data={pair}")
-    refuse_unknown([pair.partition("=")[0] for pair in pairs])
     return [*given, str(ROOT), str(folder)]
 
 

@@ -84,6 +84,22 @@ def test_refused_answer_in_a_data_file_is_refused_alike(tmp_path: Path) -> None:
     assert (code, output) == (1, "port must be a whole number from 1024 to 65535, not 80.")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("app_nmae", "did you mean app_name?"),
+        ("python", "did you mean python_version?"),
+        ("package_name", "did you mean app_name?"),
+        ("pins", f"the questions are {', '.join(sorted(QUESTIONS))}."),
+    ],
+)
+def test_answer_to_no_question_is_refused(name: str, hint: str, tmp_path: Path) -> None:
+    """A name that is misspelt, or that of a value which follows from the answers."""
+    code, output = copy(tmp_path / "project", "--defaults", f"--data={name}=x")
+    assert (code, output) == (1, f"'{name}' is no question of this template: {hint}")
+    assert not (tmp_path / "project").exists()
+
+
 def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     code, output = copy(tmp_path / "project", "--defaults", "--quiet")
     assert (code, output) == (0, "")
@@ -130,8 +146,8 @@ def test_make_new_takes_answers_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"DATA": "app_nmae=x"}, "'app_nmae' is no question of this template; did you mean app_name?"),
-        ({"DATA": "package_name=x"}, "'package_name' is no question of this template; did you mean app_name?"),
+        ({"DATA": "app_nmae=x"}, "'app_nmae' is no question of this template: did you mean app_name?"),
+        ({"DATA": "package_name=x"}, "'package_name' is no question of this template: did you mean app_name?"),
         ({"DATA": "port"}, "DATA must be written question=answer, with quotes around spaces, not 'port'."),
         ({"DATA": "author_name=O'Neill"}, "DATA has a quote or a backslash without its partner: author_name=O'Neill"),
         ({"DATA": "port=80"}, "port must be a whole number from 1024 to 65535, not '80'."),

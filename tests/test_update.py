@@ -406,6 +406,21 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_p
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"
 
 
+def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> None:
+    copier_yml = released / "copier.yml"
+    replace(copier_yml, "    framework: &frameworks", "    team: &teams [red, blue]\n    framework: &frameworks")
+    replace(copier_yml, "\nport:\n", "\nteam:\n  type: str\n  choices: *teams\n  default: red\n\nport:\n")
+    commit(released, "a question", tag="1.1.0")
+    project = copy(released, "1.1.0", tmp_path / "project", team="blue")
+    commit(project, "start from the template")
+    check_run("git", "revert", "--no-edit", "HEAD", cwd=released)
+    check_run("git", "tag", "1.2.0", cwd=released)
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["team"] == "blue"
+    update(project)
+    assert "team" not in yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert changes(project) == [" M .copier-answers.yml"]
+
+
 def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
