@@ -22,7 +22,7 @@ from scripts import questionnaire
 
 ROOT = Path(__file__).parent.parent
 RESERVED_NAMES = ROOT / "extensions" / "reserved_names.json"
-OLDEST_POETRY = f"poetry~={'.'.join(map(str, answers.OLDEST_POETRY))}.0"
+OLDEST_POETRY = f"poetry~={answers.OLDEST_POETRY}.0"
 NEWEST_POETRY = "poetry@latest"
 IMPORT_NAMES = "import importlib.metadata as m, json; print(json.dumps(list(m.packages_distributions())))"
 

@@ -157,10 +157,9 @@ def test_readmes_show_how_the_servers_compare(render: Render) -> None:
 
 
 def test_oldest_poetry_agrees(render: Render) -> None:
-    oldest = ".".join(map(str, answers.OLDEST_POETRY))
     poetry = tomllib.loads((render() / "pyproject.toml").read_text())["tool"]["poetry"]
-    assert poetry["requires-poetry"] == f">={oldest},<3.0"
-    assert f"poetry~={oldest}.0" == locks.OLDEST_POETRY
+    assert poetry["requires-poetry"] == f">={answers.OLDEST_POETRY},<3.0"
+    assert f"poetry~={answers.OLDEST_POETRY}.0" == locks.OLDEST_POETRY
 
 
 def test_every_set_of_dependencies_has_its_lock() -> None:

@@ -12,8 +12,8 @@ from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, slow
 from tests.docker import HARDENED, REPOSITORY, build, container
 
 NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
-MAJOR, OLDEST_MINOR = OLDEST_POETRY
-POETRIES = [f"{MAJOR}.{minor}.0" for minor in range(OLDEST_MINOR, Version(NEWEST_POETRY).minor)] + [NEWEST_POETRY]
+OLDEST_MINOR = Version(OLDEST_POETRY).minor
+POETRIES = [f"2.{minor}.0" for minor in range(OLDEST_MINOR, Version(NEWEST_POETRY).minor)] + [NEWEST_POETRY]
 MATRIX = [
     (python, poetry, *STACKS[(row + column) % len(STACKS)])
     for row, python in enumerate(CHOICES["python_version"])
@@ -60,8 +60,8 @@ def test_poetry_is_asked_for_as_it_is_proven(project: Render) -> None:
     requires = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["poetry"]["requires-poetry"]
     proven = SpecifierSet(requires)
     assert all(poetry in proven for poetry in POETRIES)
-    assert f"{MAJOR + 1}.0.0" not in proven
-    older = f"{MAJOR}.{OLDEST_MINOR - 1}.0"
+    assert "3.0.0" not in proven
+    older = f"2.{OLDEST_MINOR - 1}.0"
     assert older not in proven
     result = run("uvx", "--quiet", "--from", f"poetry=={older}", "poetry", "check", cwd=folder)
     assert result.returncode == 1
