@@ -127,6 +127,48 @@ def test_stop_of_an_idle_container_takes_no_time(framework: str, server: str, si
     assert min(took) < 1.5, took
 
 
+# What makes a worker slow to begin: its process, and an import in which no exception gets through.
+SLOW_STARTS = {
+    "fork": "import os, time; os.register_at_fork(after_in_child=lambda: time.sleep(1))",
+    "import": """\
+import sys
+import time
+
+
+class Slow:
+    def find_spec(self, name: str, *_: object) -> None:
+        try:
+            time.sleep(name in {"flask", "fastapi"})
+        except BaseException:
+            pass
+
+
+sys.meta_path.insert(0, Slow())
+""",
+}
+
+
+@pytest.mark.parametrize("slow_start", SLOW_STARTS.values(), ids=SLOW_STARTS)
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_stop_while_workers_start_is_not_lost(
+    framework: str, server: str, slow_start: str, image: Image, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir(mode=0o755)
+    (slow / "sitecustomize.py").write_text(slow_start)
+    options = [f"--volume={slow}:/slow:ro", "--env=PYTHONPATH=/slow", "--env=WEB_CONCURRENCY=2"]
+    with container(image(framework=framework, server=server), *options) as service:
+        end = time.monotonic() + 10
+        while "Listening at" not in service.logs() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.6)
+        code, seconds = service.stop()
+        log = service.logs()
+        assert code == 0, log
+        assert seconds < 4, log
+        assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(("framework", "server"), [stack for stack in STACKS if stack[1] == "gunicorn"])
 def test_replacing_workers_loses_no_request(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
