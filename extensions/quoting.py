@@ -38,6 +38,14 @@ def toml_author(name: str, email: str) -> str:
     return f"{{ {given} }}" if given else ""
 
 
+def one_line(text: str) -> str:
+    """Return a text with a space for each line break, which would end the headers of a wheel.
+
+    Source: https://packaging.python.org/en/latest/specifications/core-metadata/#summary
+    """
+    return " ".join(text.splitlines())
+
+
 def dockerfile_string(text: str) -> str:
     """Return a text as a double-quoted word of a Dockerfile, quotes included.
 
@@ -60,4 +68,4 @@ class QuotingExtension(Extension):
     def __init__(self, environment: Environment) -> None:
         """Register the filters in Copier's environment."""
         super().__init__(environment)
-        environment.filters |= {rule.__name__: rule for rule in (toml_string, toml_author, dockerfile_string)}
+        environment.filters |= {rule.__name__: rule for rule in (toml_string, toml_author, one_line, dockerfile_string)}

@@ -148,7 +148,7 @@ def test_empty_description_leaves_no_gap(render: Render) -> None:
 def test_description_survives_every_quoting(framework: str, render: Render) -> None:
     description = HAZARDS + "\nsecond line"
     files = texts(render(framework=framework, app_description=description))
-    assert tomllib.loads(files["pyproject.toml"])["project"]["description"] == description
+    assert tomllib.loads(files["pyproject.toml"])["project"]["description"] == description.replace("\n", " ")
     assert yaml.safe_load(files[".copier-answers.yml"])["app_description"] == description
     assert files["README.md"].startswith(f"# my-service\n\n{description}\n\n")
 
