@@ -131,12 +131,13 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 OLD, NEW = "entrypoint.sh", "docker/entrypoint.sh"
 
 
-def rename(template: Path) -> None:
+def rename(template: Path, old: str = OLD, new: str = NEW) -> None:
     """Release a version that has a file under another name and with another line, as CONTRIBUTING says."""
     commit(template, "first release", tag="1.0.0")
-    check_run("git", "mv", f"template/{OLD}.jinja", f"template/{NEW}.jinja", cwd=template)
-    replace(template / "template" / f"{NEW}.jinja", "#!/bin/sh\n", "#!/bin/sh\n# moved\n")
-    migrations = MIGRATION.replace("OLD", OLD).replace("NEW", NEW).replace("1.2.0", "1.1.0")
+    check_run("git", "mv", f"template/{old}.jinja", f"template/{new}.jinja", cwd=template)
+    text = (template / "template" / f"{new}.jinja").read_text().partition("\n")
+    (template / "template" / f"{new}.jinja").write_text(f"{text[0]}\n# moved\n{text[2]}")
+    migrations = MIGRATION.replace("OLD", old).replace("NEW", new).replace("1.2.0", "1.1.0")
     with (template / "copier.yml").open("a") as copier_yml:
         copier_yml.write(migrations)
     assert yaml.safe_load(migrations)["_migrations"][0]["version"] == "1.1.0"
@@ -208,6 +209,59 @@ def test_renamed_file_that_the_project_never_had_comes(template_clone: Path, tmp
     commit(project, "start from the template")
     update(project)
     assert files(project)["new.sh"] == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize("answers_file", [".copier-answers.docker.yml", "conf/answers.yml"])
+def test_renamed_file_keeps_the_edits_beside_another_template(
+    answers_file: str, template_clone: Path, tmp_path: Path
+) -> None:
+    rename(template_clone)
+    option = f"--answers-file={answers_file}"
+    options = ["--trust", "--defaults", "--vcs-ref=1.0.0", "--data=server=granian", option, str(template_clone)]
+    check_run("copier", "copy", *options, "project", cwd=tmp_path)
+    project = tmp_path / "project"
+    (project / ".copier-answers.yml").write_text("_src_path: gh:another/template\nframework: django\n")
+    replace(project / OLD, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
+    commit(project, "our own work")
+    (command,) = re.findall(r"copier update .*", (project / "README.md").read_text())
+    check_run(*command.split(), "--defaults", cwd=project)
+    assert not (project / OLD).exists()
+    assert (project / NEW).read_text().startswith("#!/bin/sh\n# moved\n")
+    assert 'echo "our own line"\nexec "$@"\n' in (project / NEW).read_text()
+    assert f"copier check-update --quiet {option.replace('=', ' ')}" in (project / "docker" / "doctor.sh").read_text()
+
+
+def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone)
+    edited, untouched = (copy(template_clone, "1.0.0", tmp_path / name) for name in ("edited", "untouched"))
+    replace(edited / OLD, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
+    before = files(edited)[OLD]
+    for project in (edited, untouched):
+        (project / NEW).write_text("#!/bin/sh\necho ours\n")
+        commit(project, "our own work")
+    said = update(edited)
+    assert files(edited)[OLD] == before
+    assert f"{OLD} is called {NEW} now, a name that you have taken: it stays as you made it." in said
+    assert "echo ours" in files(edited)[NEW]
+    update(untouched)
+    assert OLD not in files(untouched)
+    assert "echo ours" in files(untouched)[NEW]
+
+
+def test_renamed_file_stays_away_from_who_moved_in_with_an_own_one(template_clone: Path, tmp_path: Path) -> None:
+    rename(template_clone, "docker-compose.yml", "compose.yaml")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[project]\nname = "my-shop"\nversion = "1"\n')
+    (project / "docker-compose.yml").write_text("services: {}\n")
+    commit(project, "our own work")
+    check_run("copier", "copy", "--trust", "--defaults", "--vcs-ref=1.0.0", str(template_clone), ".", cwd=project)
+    commit(project, "moved in")
+    for _ in range(2):
+        update(project)
+        assert files(project)["docker-compose.yml"] == "services: {}\n"
+        assert "compose.yaml" not in files(project)
+        commit(project, "updated")
 
 
 def test_renamed_file_that_was_deleted_stays_deleted(template_clone: Path, tmp_path: Path) -> None:
