@@ -21,6 +21,7 @@ from jinja2.runtime import Context
 APP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_NAME_MAX_LENGTH = 64
 PORTS = range(1024, 65536)
+DEBUG_PORT = 5678
 IDS = range(1, 2**31)
 FLAGS = {"true", "yes", "y", "t", "on", "1", "false", "no", "n", "f", "off", "0"}
 OLDEST_POETRY = "2.3"  # earlier ones refuse the shipped lock: it has [dependency-groups]
@@ -36,6 +37,7 @@ CHANGED_STDLIB = frozenset({
 # Names that a base image or the image builder has taken.
 IMAGE_NAMES = {"python", "scratch"}
 # Distributions and import packages that the shipped locks install; `make locks` writes the file.
+QUESTIONNAIRE = Path(__file__).parent.parent / "copier.yml"
 DEPENDENCIES = frozenset(json.loads(Path(__file__).with_name("reserved_names.json").read_text(encoding="utf-8")))
 
 
@@ -96,8 +98,8 @@ def app_name_error(app_name: object) -> str:
 
 def app_description_error(app_description: object) -> str:
     """Say what is wrong with the description: any text goes, but for control characters other than tab and newline."""
-    bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f]", str(app_description))
-    return f"app_description must not hold the control character {bad[0]!r}." if bad else ""
+    bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", str(app_description))
+    return f"app_description must be text, without the character {bad[0]!r}." if bad else ""
 
 
 def author_name_error(author_name: object) -> str:
@@ -106,7 +108,7 @@ def author_name_error(author_name: object) -> str:
     Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers (a name that an e-mail header can
     hold, without a comma)
     """
-    bad = re.search(r'[,<>"@\x00-\x1f\x7f]', str(author_name))
+    bad = re.search(r'[,<>"@\x00-\x1f\x7f\ud800-\udfff]', str(author_name))
     return f"author_name must be a name as e-mail headers take it, without {bad[0]!r}." if bad else ""
 
 
@@ -139,7 +141,9 @@ def _is_in(answer: object, numbers: range) -> bool:
 
 
 def port_error(port: object) -> str:
-    """Say what is wrong with the port: a whole number that needs no privilege, 1024 to 65535."""
+    """Say what is wrong with the port: a whole number that needs no privilege, 1024 to 65535, but the debugger's."""
+    if str(port) == str(DEBUG_PORT):
+        return f"port must not be {DEBUG_PORT}, where make debug listens for an editor."
     if _is_in(port, PORTS):
         return ""
     return f"port must be a whole number from {PORTS[0]} to {PORTS[-1]}, not {port!r}."
@@ -272,7 +276,36 @@ def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequ
 
 
 @pass_context
-def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str]]) -> str:
+def refuse_bad_settings(context: Context, defaults: Mapping[str, object], choices: Mapping[str, Sequence[str]]) -> str:
+    """Refuse what the defaults in Copier's settings file, which are for any template, would make of this one.
+
+    Args:
+        context: The answers that were given or recorded, which go before the defaults.
+        defaults: Answers by the name of a question, of any template.
+        choices: The choices by question, for the questions that have them.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: An answer breaks a rule, or takes the place of what follows from the answers; the message is
+            one sentence.
+
+    Source: https://copier.readthedocs.io/en/stable/settings/
+    """
+    names = re.findall(r"^([a-z]\w*):", QUESTIONNAIRE.read_text(encoding="utf-8"), re.MULTILINE)
+    if computed := sorted(set(defaults) & set(names) - {*RULES, *choices}):
+        raise UndefinedError(
+            f"{computed[0]} must not have a default in Copier's settings: it follows from the answers."
+        )
+    try:
+        return refuse_bad_answers({name: answer for name, answer in defaults.items() if name not in context}, choices)
+    except UndefinedError as error:
+        raise UndefinedError(f"{str(error.message).rstrip('.')}: Copier's settings say so.") from error
+
+
+@pass_context
+def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str]], options: str) -> str:
     """Refuse answers of a project that this version of the template takes no longer.
 
     Copier would replace such an answer by the question's default without a word.
@@ -280,6 +313,7 @@ def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str
     Args:
         context: The answers that the project's last update recorded; what was given instead is checked by now.
         choices: The choices by question, for the questions that have them.
+        options: What `copier update` needs in this project.
 
     Returns:
         An empty string.
@@ -292,7 +326,7 @@ def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str
             try:
                 refuse_bad_answers({question: context[question]}, choices)
             except UndefinedError as error:
-                advice = f"answer it anew, as in copier update --trust --data {question}=…"
+                advice = f"answer it anew, as in copier update {options} --data {question}=…"
                 raise UndefinedError(f"{str(error.message).rstrip('.')}: {advice}") from error
     return ""
 
@@ -308,4 +342,5 @@ class AnswersExtension(Extension):
         environment.filters["package_name"] = package_name
         environment.filters["refuse_unknown_answers"] = refuse_unknown_answers
         environment.filters["refuse_bad_answers"] = refuse_bad_answers
+        environment.filters["refuse_bad_settings"] = refuse_bad_settings
         environment.filters["refuse_outdated_answers"] = refuse_outdated_answers

@@ -7,6 +7,7 @@ import json
 import os
 import string
 import subprocess
+import tomllib
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -134,7 +135,16 @@ def tools(environment: Environment) -> dict[str, str]:
     return in_environment(environment("fastapi", "gunicorn"))
 
 
+def check_compose(text: str) -> None:
+    """Check what a YAML parser, for which `no` is no text, and a reader of ports could take otherwise."""
+    for service in yaml.safe_load(text)["services"].values():
+        assert isinstance(service.get("image", ""), str)
+        inside = [port.rpartition(":")[2] for port in service.get("ports", [])]
+        assert len(inside) == len(set(inside))
+
+
 @given(answers=valid_answers)
+@example(answers={"app_name": "no", "port": 5679})
 @example(answers={"app_name": "x" * 64, "app_description": HAZARDS + "\n", "framework": "flask", "server": "granian"})
 @example(
     answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
@@ -145,6 +155,9 @@ def test_valid_answers_make_a_sound_project(snapshot: Path, tools: dict[str, str
         rendered = render(snapshot, project, answers)
         for name, text in rendered.items():
             PARSERS.get(Path(name).suffix, str)(text)
+        check_compose(rendered["docker-compose.yml"])
+        check_compose(rendered["docker-compose.override.yml"])
+        assert len(tomllib.loads(rendered["pyproject.toml"])["project"]["description"].splitlines()) <= 1
         recorded = yaml.safe_load(rendered[".copier-answers.yml"])
         assert {question: recorded[question] for question in answers} == answers
         assert poetry_check(project) == ""

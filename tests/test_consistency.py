@@ -156,6 +156,11 @@ def test_readmes_show_how_the_servers_compare(render: Render) -> None:
         assert said in " ".join(readme.split())
 
 
+def test_debugger_port_is_no_port_of_a_service(render: Render) -> None:
+    (launch,) = json.loads((render() / ".vscode" / "launch.json").read_text())["configurations"]
+    assert launch["connect"]["port"] == answers.DEBUG_PORT
+
+
 def test_oldest_poetry_agrees(render: Render) -> None:
     poetry = tomllib.loads((render() / "pyproject.toml").read_text())["tool"]["poetry"]
     assert poetry["requires-poetry"] == f">={answers.OLDEST_POETRY},<3.0"

@@ -13,9 +13,10 @@ from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, check_answers
 
 REFUSED = [
     *[("app_name", name) for name in ("My App", "app_", "flask", "json", "class", "1st", "", "a" * 65)],
+    ("app_description", "Jos\udce9"),
     ("python_version", "2.7"),
     *[("poetry_version", version) for version in ("1.8.5", "latest", "2")],
-    *[("port", port) for port in ("0", "80", "70000", "abc")],
+    *[("port", port) for port in ("0", "80", "5678", "70000", "abc")],
     *[("user_uid", uid) for uid in ("0", "-1", str(2**31), "me")],
     *[("user_gid", gid) for gid in ("0", "-1", str(2**31), "staff")],
     ("framework", "django"),
@@ -98,6 +99,50 @@ def test_answer_to_no_question_is_refused(name: str, hint: str, tmp_path: Path) 
     code, output = copy(tmp_path / "project", "--defaults", f"--data={name}=x")
     assert (code, output) == (1, f"'{name}' is no question of this template: {hint}")
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ("port: 80", "port must be a whole number from 1024 to 65535, not 80: Copier's settings say so."),
+        (
+            "package_name: other",
+            "package_name must not have a default in Copier's settings: it follows from the answers.",
+        ),
+    ],
+)
+def test_bad_default_in_the_settings_of_copier_is_refused(
+    default: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.yml").write_text(f"defaults:\n  {default}\n  author: of another template\n")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
+    assert copy(tmp_path / "project", "--defaults", "--quiet") == (1, message)
+    assert not (tmp_path / "project").exists()
+    if "package_name" not in default:
+        question, _, answer = default.partition(": ")
+        good = {"port": "8000", "author_email": ""}[question]
+        assert answer != good
+        assert copy(tmp_path / "project", "--defaults", "--quiet", f"--data={question}={good}") == (0, "")
+
+
+def test_files_in_the_way_of_a_new_project_stop_what_must_not_ask(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# From GitHub\n")
+    (tmp_path / "LICENSE").touch()
+    assert copy(tmp_path, "--defaults", "--quiet") == (
+        1,
+        "README.md must not be there yet: choose another folder, or add --overwrite to replace them.",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
+    assert copy(tmp_path, "--defaults", "--quiet", "--overwrite") == (0, "")
+    assert "# my-service" in (tmp_path / "README.md").read_text()
+
+
+def test_lost_answers_are_asked_back(tmp_path: Path) -> None:
+    assert copy(tmp_path / "project", "--defaults", "--quiet") == (0, "")
+    (tmp_path / "project" / ".copier-answers.yml").unlink()
+    code, output = copy(tmp_path / "project", "--defaults", "--quiet", "--overwrite")
+    assert code == 1
+    assert output.startswith(".copier-answers.yml must hold the answers of this project, and is missing: restore it")
 
 
 def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
