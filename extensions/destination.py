@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -14,9 +15,20 @@ from jinja2.ext import Extension
 TEMPLATE = Path(__file__).parent.parent / "template"
 # Where the build decides whether a lock is stale: here, the same code decides.
 EXPORT_LOCK = TEMPLATE / "docker" / "export_lock.py"
-COMPOSE_FILES = {"compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"}
+# Files that mean the same to their tool as one of the template's, which comes only where there is none of them.
+SAME_FILES = [
+    ({"compose.yaml", "compose.yml", "docker-compose.yaml"}, {"docker-compose.yml", "docker-compose.override.yml"}),
+    ({"GNUmakefile", "makefile"}, {"Makefile"}),
+]
 # Where Copier renders the old and the new version in an update, with the answers of a project that exists.
 COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
+# What this template has recorded in every project from its first version on.
+RECORDED = ("app_name", "poetry_version", "user_uid")
+# What an update writes around lines that both sides changed; git's diff3 style has what they were in between.
+CONFLICT = re.compile(
+    r"^<<<<<<< before updating\n((?s:.*?))(?:^\|{7} .*\n(?s:.*?))?^=======\n((?s:.*?))^>>>>>>> after updating\n",
+    re.MULTILINE,
+)
 
 
 def _read(folder: PurePath, name: object) -> str:
@@ -89,20 +101,37 @@ def own_name(folder: PurePath, answers_file: PurePath, default: str) -> str:
     return next((name for table in tables if (name := _normalized(table.get("name")))), default)
 
 
-def refuse_foreign_answers(folder: PurePath, answers_file: PurePath) -> str:
-    """Refuse to write over what another template has recorded.
+def refuse_unfit_folder(folder: PurePath, answers_file: PurePath, unattended: object) -> str:
+    """Refuse a folder in which Copier would destroy something, or end half-way.
+
+    Args:
+        folder: Where Copier writes to.
+        answers_file: Where Copier keeps the answers, from there.
+        unattended: Whether Copier must not ask what to do with files that are there.
 
     Returns:
         An empty string.
 
     Raises:
-        UndefinedError: The answers are another template's; the message is one sentence.
+        UndefinedError: The answers are another template's, or are lost, or pyproject.toml cannot be read, or there are
+            files in the way of a new project; the message is one sentence.
     """
     recorded = _read(folder, answers_file)
-    if recorded and not re.search(r"^app_name:", recorded, re.MULTILINE):
+    if recorded and not all(re.search(rf"^{question}:", recorded, re.MULTILINE) for question in RECORDED):
         raise UndefinedError(
             f"{answers_file} must hold this template's answers, and holds another's: "
             "add --answers-file .copier-answers.docker.yml, to each update too."
+        )
+    if not recorded and Path(folder, "docker", EXPORT_LOCK.name).is_file():
+        raise UndefinedError(
+            f"{answers_file} must hold the answers of this project, and is missing: "
+            "restore it from git, or say what it is called with --answers-file."
+        )
+    _pyproject(folder)
+    in_the_way = [] if recorded or is_moving_in(folder, answers_file) else that_exist(template_files(""), folder)
+    if unattended and in_the_way:
+        raise UndefinedError(
+            f"{', '.join(in_the_way)} must not be there yet: choose another folder, or add --overwrite to replace them."
         )
     return ""
 
@@ -173,15 +202,22 @@ def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> li
         package_name: The package, in `src/`.
 
     Returns:
-        Paths from the folder, sorted; none where no project moves in. A Compose file of any name keeps the template's
-        out, and the tests of the starter stay away: the project has its own.
+        Paths from the folder, sorted; none where no project moves in. A Compose file or a makefile of any name keeps
+        the template's out, and the tests of the starter stay away: the project has its own.
     """
     if not is_moving_in(folder, answers_file):
         return []
     own = {name for name in template_files(package_name) if Path(folder, name).exists()}
-    if any(Path(folder, name).exists() for name in COMPOSE_FILES):
-        own |= {"docker-compose.yml", "docker-compose.override.yml"}
+    there = {path.name for path in Path(folder).iterdir()}
+    for others, ours in SAME_FILES:
+        if found := (others | ours) & there:
+            own |= found | ours
     return sorted(own | {"tests"})
+
+
+def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
+    """Return those of some files that a folder has."""
+    return [name for name in names if Path(folder, name).exists()]
 
 
 def _is_fresh(pyproject: str, lock: str) -> bool:
@@ -193,20 +229,24 @@ def _is_fresh(pyproject: str, lock: str) -> bool:
     return f'content-hash = "{content_hash}"' in lock
 
 
-def advice(folder: PurePath, package_name: str) -> list[str]:
+def advice(folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
     """Return what is left to do after an update, a sentence each.
 
     Args:
         folder: The project.
         package_name: The package, in `src/`.
+        own: What `own_files` returned when it moved in, if it did; see `moving_in_steps` for these.
     """
     sentences = []
-    conflict = re.compile(r"^<<<<<<< .*\n((?s:.*?))^=======\n((?s:.*?))^>>>>>>> .*\n", re.MULTILINE)
-    marked = [name for name in template_files(package_name) if conflict.search(_read(folder, name))]
+    marked = [name for name in template_files(package_name) if CONFLICT.search(_read(folder, name))]
     if marked:
         sentences.append(f"Conflicts: choose between the lines that are marked in {', '.join(marked)}.")
+    rejected = that_exist([f"{name}.rej" for name in template_files(package_name)], folder)
+    if rejected:
+        sentences.append(f"Rejected: put in by hand what {', '.join(rejected)} hold of your changes, then delete them.")
     text, lock = _read(folder, "pyproject.toml"), _read(folder, "poetry.lock")
-    if not all(_is_fresh(conflict.sub(side, text), lock) for side in (r"\1", r"\2")):
+    sides = [CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
+    if "pyproject.toml" not in own and not all(_is_fresh(side, lock) for side in sides):
         sentences.append("pyproject.toml asks for other packages than poetry.lock holds: run make lock.")
     if not Path(folder, "src", package_name, "__init__.py").exists():
         sentences.append(f"The package is not in src/{package_name}: what changed in its modules did not come.")
@@ -222,6 +262,24 @@ def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
     named |= {_normalized(entry) for entries in lists for entry in entries}
     wanted: list[str] = ours["dependency-groups"][group] if group else ours["project"]["dependencies"]
     return " ".join(re.sub(r"[ ()]", "", entry) for entry in wanted if _normalized(entry) not in named)
+
+
+def _has_other_packages(folder: PurePath, package_name: str) -> bool:
+    """Return whether a project has a package that is not `src/package_name`, and not its tests."""
+    found = {path.parent for path in Path(folder).glob("*/__init__.py")}
+    found |= {path.parent for path in Path(folder).glob("src/*/__init__.py")}
+    return bool(found - {Path(folder, "tests"), Path(folder, "src", package_name)})
+
+
+def _has_service(folder: PurePath, name: str) -> bool:
+    """Return whether a Compose file of a project has a service of this name."""
+    texts = (_read(path.parent, path.name) for path in Path(folder).glob("*compose*.y*ml"))
+    return any(re.search(rf"^ +{name}:", text, re.MULTILINE) for text in texts)
+
+
+def is_in_repository(folder: PurePath) -> bool:
+    """Return whether git keeps a folder already."""
+    return any(Path(parent, ".git").exists() for parent in (Path(folder).resolve(), *Path(folder).resolve().parents))
 
 
 def _oldest_python(specifier: object) -> int:
@@ -245,7 +303,7 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
     if "pyproject.toml" not in own:
         return []
     theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
-    has_make = "Makefile" not in own
+    has_make = not {"Makefile", "docker-compose.yml"} & set(own)
     steps = []
     legacy = _table(theirs, "tool", "poetry", "dependencies").get("python")
     python = _table(theirs, "project").get("requires-python") or legacy
@@ -254,7 +312,7 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
         steps.append(f'pyproject.toml: requires-python = "{wanted}", or less of it; it is {python or "not set"}')
     if _table(theirs, "tool", "poetry").get("package-mode") is False:
         steps.append("pyproject.toml: remove package-mode = false, and name the package; the images install it")
-    if f"src/{package_name}/__init__.py" not in own:
+    if f"src/{package_name}/__init__.py" not in own and _has_other_packages(folder, package_name):
         steps.append(f"move your package to src/{package_name}, and say so in pyproject.toml; the images install it")
     for group in ("", "dev"):
         if missing := _missing(pyproject, folder, group):
@@ -263,6 +321,8 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
             steps.append(f'make add PKG="{missing}"{of_make}' if has_make else f"poetry add --lock{of_poetry} {quoted}")
     if not _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock")):
         steps.append("make lock" if has_make else "poetry lock")
+    if "docker-compose.yml" in own and "Makefile" not in own and not _has_service(folder, "poetry"):
+        steps.append("take over the services of the template's Compose files: the targets of the Makefile use them")
     return steps
 
 
@@ -274,13 +334,16 @@ class DestinationExtension(Extension):
         super().__init__(environment)
         filters = (
             own_name,
-            refuse_foreign_answers,
+            refuse_unfit_folder,
             app_rename_error,
             is_compared,
             is_settled,
             unsettled,
             own_files,
+            that_exist,
             advice,
             moving_in_steps,
+            is_in_repository,
+            shlex.quote,
         )
         environment.filters |= {function.__name__: function for function in filters}

@@ -182,16 +182,16 @@ def test_pyproject_that_cannot_be_read_is_refused_in_one_sentence(content: bytes
     (tmp_path / "pyproject.toml").write_bytes(content)
     with pytest.raises(UndefinedError, match=r"\Apyproject\.toml must be readable as TOML, but is not: [^\n]+\.\Z"):
         destination.own_name(tmp_path, ANSWERS, "fallback")
-    assert destination.advice(tmp_path, "a")[0].endswith("run make lock.")
+    assert destination.advice(tmp_path, "a", [])[0].endswith("run make lock.")
 
 
 def test_answers_of_another_template_are_not_written_over(tmp_path: Path) -> None:
-    assert destination.refuse_foreign_answers(tmp_path, ANSWERS) == ""
-    (tmp_path / ANSWERS).write_text("app_name: other\n")
-    assert destination.refuse_foreign_answers(tmp_path, ANSWERS) == ""
-    (tmp_path / ANSWERS).write_text("_src_path: gh:another/template\n")
+    assert destination.refuse_unfit_folder(tmp_path, ANSWERS, True) == ""
+    (tmp_path / ANSWERS).write_text("app_name: other\npoetry_version: 2.5.1\nuser_uid: 1000\n")
+    assert destination.refuse_unfit_folder(tmp_path, ANSWERS, True) == ""
+    (tmp_path / ANSWERS).write_text("_src_path: gh:another/template\napp_name: other\n")
     with pytest.raises(UndefinedError, match=r"holds another's: add --answers-file"):
-        destination.refuse_foreign_answers(tmp_path, ANSWERS)
+        destination.refuse_unfit_folder(tmp_path, ANSWERS, True)
 
 
 @pytest.mark.parametrize("recorded", ["app_name: yes-sir\n", "port: 1\napp_name: 'yes-sir'\n"])
@@ -212,9 +212,13 @@ def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "LICENSE", "compose.yaml", "src/my_shop/app.py", "src/my_shop/prices.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "makefile").touch()
     assert destination.own_files(tmp_path, ANSWERS, "my_shop") == [
+        "Makefile",
+        "compose.yaml",
         "docker-compose.override.yml",
         "docker-compose.yml",
+        "makefile",
         "pyproject.toml",
         "src/my_shop/app.py",
         "tests",
@@ -232,19 +236,38 @@ def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     pyproject = '[project]\nname = "a"\n{}dependencies = ["b"]\n'
     (tmp_path / "pyproject.toml").write_text(pyproject.format(""))
     stale = "pyproject.toml asks for other packages than poetry.lock holds: run make lock."
-    assert destination.advice(tmp_path, "a") == [stale]
+    assert destination.advice(tmp_path, "a", []) == [stale]
     content_hash = hashlib.sha256(
         json.dumps({"project": {"dependencies": ["b"]}, "tool": {"poetry": {}}}, sort_keys=True).encode()
     ).hexdigest()
     (tmp_path / "poetry.lock").write_text(f'content-hash = "{content_hash}"\n')
-    assert destination.advice(tmp_path, "a") == []
+    assert destination.advice(tmp_path, "a", []) == []
     (tmp_path / "pyproject.toml").write_text(pyproject.format(CONFLICT.format('version = "1"', 'version = "2"')))
     (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b"))
     marked = "Conflicts: choose between the lines that are marked in Makefile, pyproject.toml."
-    assert destination.advice(tmp_path, "a") == [marked], "either side has the same dependencies"
+    assert destination.advice(tmp_path, "a", []) == [marked], "either side has the same dependencies"
     (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
-    assert destination.advice(tmp_path, "a") == [marked, stale]
-    assert "is not in src/b" in destination.advice(tmp_path, "b")[-1]
+    assert destination.advice(tmp_path, "a", []) == [marked, stale]
+    assert destination.advice(tmp_path, "a", ["pyproject.toml"]) == [marked], "its lock is a step of moving in"
+    assert "is not in src/b" in destination.advice(tmp_path, "b", [])[-1]
+    (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b").replace("before updating", "ours"))
+    (tmp_path / "Dockerfile.rej").touch()
+    assert destination.advice(tmp_path, "a", [])[:2] == [
+        "Conflicts: choose between the lines that are marked in pyproject.toml.",
+        "Rejected: put in by hand what Dockerfile.rej hold of your changes, then delete them.",
+    ]
+
+
+def test_conflict_in_the_style_of_diff3_has_two_sides_too(tmp_path: Path) -> None:
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "__init__.py").touch()
+    sides = CONFLICT.format("line-length = 1\n||||||| last update\nline-length = 2", "line-length = 3")
+    (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n\n[tool.ruff]\n" + sides)
+    content_hash = hashlib.sha256(b'{"project": {"dependencies": []}, "tool": {"poetry": {}}}').hexdigest()
+    (tmp_path / "poetry.lock").write_text(f'content-hash = "{content_hash}"\n')
+    assert destination.advice(tmp_path, "a", []) == [
+        "Conflicts: choose between the lines that are marked in pyproject.toml."
+    ]
 
 
 OURS = """
@@ -271,6 +294,9 @@ THEIRS = """
 
 def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(THEIRS)
+    for name in ("tests", "b", "src/a"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "__init__.py").touch()
     assert destination.moving_in_steps(OURS, tmp_path, "a", []) == []
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
         'pyproject.toml: requires-python = ">=3.11,<4.0", or less of it; it is >=3.9',
@@ -287,6 +313,15 @@ def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
         "poetry lock",
     ]
     (tmp_path / "pyproject.toml").write_text(OURS)
+    (tmp_path / "b" / "__init__.py").unlink()
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == ["make lock"]
+    own = ["compose.yaml", "docker-compose.yml", "pyproject.toml"]
+    take_over = "take over the services of the template's Compose files: the targets of the Makefile use them"
+    (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n")
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock", take_over]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == ["poetry lock"]
+    (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n  poetry: {}\n")
     assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
 
 

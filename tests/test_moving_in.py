@@ -9,7 +9,7 @@ import yaml
 
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES
-from tests.test_update import NEW_LOCK, changes, check_advice, files, improve, replace, update
+from tests.test_update import NEW_LOCK, changes, check_advice, files, improve, refusal, replace, update
 
 TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
 CODE = '"""Sells things."""\n\n\ndef price() -> int:\n    return 42\n'
@@ -131,6 +131,8 @@ def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
     project.mkdir()
     (project / "pyproject.toml").write_text(LEGACY)
     (project / "Makefile").write_text("all:\n\techo ours\n")
+    (project / "my_old_shop").mkdir()
+    (project / "my_old_shop" / "__init__.py").touch()
     check_run("poetry", "lock", cwd=project)
     commit(project, "our own project")
     before = files(project)
@@ -142,9 +144,15 @@ def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
     assert "structlog" not in service
     assert "pytest>" not in tools
     assert "Makefile" in kept(said), "so the commands are Poetry's"
-    assert "move your package to src/my_old_shop" in said
+    step = "move your package to src/my_old_shop"
+    assert step in said
     commit(project, "moved in")
-    check_advice(project, update(project))
+    said = update(project)
+    assert step in said
+    check_advice(project, said)
+    check_run("git", "mv", "--force", "my_old_shop/__init__.py", "src/my_old_shop/__init__.py", cwd=project)
+    commit(project, "moved the package")
+    assert step not in update(project)
 
 
 def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_path: Path) -> None:
@@ -161,7 +169,30 @@ def test_own_compose_file_keeps_its_meaning(released: Path, tmp_path: Path) -> N
     (project / "compose.yaml").write_text("services: {}\n")
     said = move_in(project, released)
     assert not [name for name in files(project) if name.startswith("docker-compose")]
-    assert {"docker-compose.yml", "docker-compose.override.yml"} <= set(kept(said))
+    assert "compose.yaml" in kept(said)
+    assert not [name for name in kept(said) if name.startswith("docker-compose")], "it has none to keep"
+    assert advised(said) == [], "the Makefile's targets have no services to run in"
+    assert re.search(r"^ +poetry add --lock ", said, re.MULTILINE)
+    assert "take over the services of the template's Compose files" in said
+
+
+def test_own_makefile_of_any_name_keeps_the_templates_out(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / "GNUmakefile").write_text("all:\n\techo ours\n")
+    said = move_in(project, released)
+    assert "Makefile" not in files(project)
+    assert advised(said) == []
+
+
+def test_broken_pyproject_stops_an_update_before_it_changes_anything(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    move_in(project, released)
+    with (project / "pyproject.toml").open("a") as pyproject:
+        pyproject.write("[broken\n")
+    commit(project, "moved in")
+    improve(released, "improved")
+    commit(released, "second release", tag="1.1.0")
+    assert refusal(project).startswith("pyproject.toml must be readable as TOML, but is not: ")
 
 
 def test_answers_of_another_template_are_left_alone(released: Path, tmp_path: Path) -> None:

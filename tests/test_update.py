@@ -346,6 +346,21 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
 # --- the lock --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [("--conflict=rej",), ()], ids=["rej", "diff3"])
+def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project")
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(f"# ours\n{pyproject.read_text()}")
+    commit(project, "our own work")
+    check_run("git", "config", "merge.conflictStyle", "diff3", cwd=project)
+    said = check_run("copier", "update", "--trust", "--defaults", *options, cwd=project)
+    assert "my-service is at version 1.1.0 of the template: git status shows what came." in said
+    assert (
+        "in by hand what pyproject.toml.rej hold" if options else "lines that are marked in pyproject.toml."
+    ) in said
+    assert NEW_LOCK not in said
+
+
 @pytest.mark.parametrize(("framework", "server"), PAIRS)
 def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", framework=framework, server=server)
