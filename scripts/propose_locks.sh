@@ -10,7 +10,7 @@ git config user.name "github-actions[bot]"
 git config user.email "41898282+github-actions[bot]@users.noreply.github.com" # as .github/renovate.json names it
 git checkout --quiet -B "$BRANCH"
 git commit --quiet --all --message "build: renew the locks of the projects"
-git push --force origin "HEAD:refs/heads/$BRANCH"
+git push --force-with-lease origin "HEAD:refs/heads/$BRANCH"
 if [ "$(gh pr list --head "$BRANCH" --state open --json number --jq length)" = 0 ]; then
     gh pr create --head "$BRANCH" --fill
 fi

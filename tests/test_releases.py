@@ -120,6 +120,9 @@ def test_renewed_locks_become_one_pull_request(
     pushed = check_run("git", "show", "--stat", "--format=%s", "locks", cwd=published).splitlines()
     assert pushed[0] == "build: renew the locks of the projects"
     assert pushed[-1].startswith(" 1 file changed")
+    lock.write_text("renewed once more\n")
+    check_run("git", "update-ref", "refs/heads/locks", "locks~1", cwd=published)  # somebody else pushed meanwhile
+    assert run(*script, cwd=template_clone, **variables).returncode != 0
     asked = [line.split()[1] for line in said.read_text().splitlines()]
     assert asked == (["list"] if is_open == "1" else ["list", "create"])
 

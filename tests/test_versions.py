@@ -3,10 +3,12 @@
 import json
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from copier import run_copy
 
 from scripts.questionnaire import base_image
@@ -75,6 +77,20 @@ def test_renovate_covers_every_workflow_and_script_with_pins() -> None:
         assert pinned
         for path in pinned:
             assert re.search(pattern, str(path.relative_to(ROOT))), path
+
+
+@pytest.mark.parametrize("prefix", ["", "major-"])
+def test_locks_are_made_for_what_renovate_raises_of_the_projects(prefix: str) -> None:
+    """A major version has a branch of its own.
+
+    Source: https://docs.renovatebot.com/configuration-options/#separatemajorminor
+    """
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "locks.yml").read_text())
+    slugs = [rule["groupSlug"] for rule in renovate(OWN)["packageRules"]]
+    assert len(slugs) == 2
+    for slug in slugs:
+        branch = f"renovate/{prefix}{slug}"
+        assert any(fnmatch(branch, pattern) for pattern in workflow[True]["push"]["branches"]), branch
 
 
 def test_files_of_the_template_pin_nothing_by_themselves() -> None:
