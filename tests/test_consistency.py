@@ -167,6 +167,28 @@ def test_oldest_poetry_agrees(render: Render) -> None:
     assert f"poetry~={answers.OLDEST_POETRY}.0" == locks.OLDEST_POETRY
 
 
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+SAID = {
+    r"Copier itself must be ([\d.]+) or newer": COPIER_YML["_min_copier_version"],
+    r"; ([\d.]+) is the oldest that reads the lock": answers.OLDEST_POETRY,
+    r"the oldest supported Poetry, ([\d.]+),": answers.OLDEST_POETRY,
+    r"`python_version` \| `([\d.]+)`": QUESTIONS["python_version"]["default"],
+    r"Docker \(Engine (\d+) or newer\)": "25",
+    r"update it to version (\d+) or newer": "25",
+    r"(\w+) other ways to build the image": NUMBERS[len(TECHNIQUES)],
+    r"(\w+) files of functions": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
+    r"(\w+) files of helpers": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
+    r"(\w+) files of pure functions": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
+}
+
+
+@pytest.mark.parametrize(("pattern", "value"), SAID.items())
+def test_documents_repeat_what_is_so(pattern: str, value: str) -> None:
+    names = ("README.md", "copier.yml", "template/README.md.jinja", "template/docker/doctor.sh.jinja")
+    texts = [" ".join((ROOT / name).read_text().split()) for name in names]
+    assert {found for text in texts for found in re.findall(pattern, text)} == {value}
+
+
 def test_every_set_of_dependencies_has_its_lock() -> None:
     shipped = {path.name for path in (ROOT / "template").iterdir() if "poetry.lock" in path.name}
     assert shipped == {locks.shipped_lock(framework, server).name for framework, server in STACKS}
