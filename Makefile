@@ -25,7 +25,7 @@ setup: .venv/installed ## Install the locked tools into .venv, each checked agai
 
 .PHONY: new
 new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port=9000" or ANSWERS=file.yml to answer in advance
-	@$(BIN)/python -m scripts.new --destination="$(DEST)" --data="$$GIVEN_ANSWERS" --answers="$(ANSWERS)"
+	@$(BIN)/python -m scripts.new --destination="$$GIVEN_DEST" --data="$$GIVEN_DATA" --answers="$$GIVEN_ANSWERS"
 
 .PHONY: test
 test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped
@@ -59,5 +59,7 @@ release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it;
 release-notes: setup ## Print what the changelog says of VERSION=1.2.0
 	@$(BIN)/python -m scripts.release --notes "$(VERSION)"
 
-# DATA reaches the recipe through the environment, unexpanded: quotes and dollars in it stay what they are.
-export GIVEN_ANSWERS := $(value DATA)
+# They reach the recipe through the environment, unexpanded: quotes and dollars in them stay what they are.
+export GIVEN_DEST := $(value DEST)
+export GIVEN_DATA := $(value DATA)
+export GIVEN_ANSWERS := $(value ANSWERS)

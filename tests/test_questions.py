@@ -180,6 +180,13 @@ def test_make_new_takes_answers_from_data(tmp_path: Path) -> None:
     assert recorded["_src_path"] == str(ROOT), "an update must find the template from any folder"
 
 
+def test_make_new_takes_any_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "it's `my` \"$HOME\""
+    code, line = new(folder, DATA="port=9000")
+    assert code == 0, line
+    assert (folder / "Dockerfile").is_file()
+
+
 def test_make_new_takes_answers_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "answers.yml").write_text("app_name: from-file\nport: 9000\n")
     code, line = new(tmp_path / "project", ANSWERS=str(tmp_path / "answers.yml"))
