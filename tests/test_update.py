@@ -346,6 +346,20 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
 # --- the lock --------------------------------------------------------------------------------------------------------
 
 
+def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project")
+    check_run("git", "init", "--quiet", cwd=project)
+    check_run("git", "config", "core.autocrlf", "true", cwd=project)
+    commit(project, "start from the template")
+    check_run("git", "rm", "-r", "--quiet", ".", cwd=project)
+    check_run("git", "reset", "--hard", "--quiet", cwd=project)
+    text = (project / "Dockerfile").read_text()
+    (project / "Dockerfile").write_text(f"# ours\n{text}")
+    commit(project, "our own work")
+    update(project)
+    assert (project / "Dockerfile").read_text() == f"{OURS}\n# ours\n=======\n# improved\n{THEIRS}\n{text}"
+
+
 @pytest.mark.parametrize("options", [("--conflict=rej",), ()], ids=["rej", "diff3"])
 def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
