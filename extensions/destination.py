@@ -221,10 +221,10 @@ def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
 
 
 def _is_fresh(pyproject: str, lock: str) -> bool:
-    """Return whether a lock fits a pyproject.toml; it does not fit one that cannot be read."""
+    """Return whether a lock fits a pyproject.toml; it does not fit one that cannot be read, or says nonsense."""
     try:
         content_hash = runpy.run_path(str(EXPORT_LOCK))["content_hash"](tomllib.loads(pyproject))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
         return False
     return f'content-hash = "{content_hash}"' in lock
 

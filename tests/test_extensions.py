@@ -250,6 +250,9 @@ def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     assert destination.advice(tmp_path, "a", []) == [marked, stale]
     assert destination.advice(tmp_path, "a", ["pyproject.toml"]) == [marked], "its lock is a step of moving in"
     assert "is not in src/b" in destination.advice(tmp_path, "b", [])[-1]
+    (tmp_path / "pyproject.toml").write_text("project = 5\n")
+    assert destination.advice(tmp_path, "a", [])[-1] == stale
+    (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
     (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b").replace("before updating", "ours"))
     (tmp_path / "Dockerfile.rej").touch()
     assert destination.advice(tmp_path, "a", [])[:2] == [

@@ -181,7 +181,7 @@ def test_make_new_takes_answers_from_data(tmp_path: Path) -> None:
 
 
 def test_make_new_takes_any_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "it's `my` \"$HOME\""
+    folder = tmp_path / 'it\'s `my` "$HOME"'
     code, line = new(folder, DATA="port=9000")
     assert code == 0, line
     assert (folder / "Dockerfile").is_file()
