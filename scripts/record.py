@@ -27,7 +27,7 @@ What a terminal shows from `make new` to `make down`, recorded with tmux by `mak
 COMMANDS = [
     "make new DEST=../my-service DATA=framework=fastapi",
     "cd ../my-service",
-    "git init --quiet && git add . && git commit --quiet -m 'feat: start from the template'",
+    "git init --quiet -b main && git add . && git commit --quiet -m 'feat: start from the template'",
     "make",
     "make up",
     "curl --silent localhost:8000; echo",
@@ -83,7 +83,11 @@ def wait_for_prompt(seconds: float = SECONDS) -> None:
 
 
 def record(template: Path) -> str:
-    """Type the commands in a terminal whose folder is the template's, and return what it shows."""
+    """Type the commands in a terminal whose folder is the template's, and return what it shows.
+
+    Raises:
+        SystemExit: Another target failed than the one that refuses a commit, or a command did not end.
+    """
     tmux(
         "-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), "-c", str(template), "bash --norc"
     )
@@ -95,9 +99,12 @@ def record(template: Path) -> str:
             tmux("send-keys", "-l", command)
             tmux("send-keys", "Enter")
             wait_for_prompt()
-        return screen().removesuffix(PROMPT).rstrip()
+        shown = screen().removesuffix(PROMPT).rstrip()
     finally:
         tmux("kill-server")
+    if shown.count("make: ***") != 1:
+        raise SystemExit(f"One target must fail, which refuses a commit, and no other:\n{shown}")
+    return shown
 
 
 def version(*command: str) -> str:
@@ -109,7 +116,7 @@ def main() -> None:
     """Record, and write the page.
 
     Raises:
-        SystemExit: tmux is missing, or a command did not end.
+        SystemExit: tmux is missing, a command did not end, or failed.
     """
     if not shutil.which("tmux"):
         raise SystemExit("tmux is missing: install it, then make record again.")

@@ -167,6 +167,11 @@ def test_oldest_poetry_agrees(render: Render) -> None:
     assert f"poetry~={answers.OLDEST_POETRY}.0" == locks.OLDEST_POETRY
 
 
+def test_first_five_minutes_have_no_failure_but_the_refused_commit() -> None:
+    page = (ROOT / "docs" / "first-five-minutes.md").read_text()
+    assert re.findall(r"make: \*\*\* \[Makefile:\d+: (\w+)\]", page) == ["staged"]
+
+
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 SAID = {
     r"Copier itself must be ([\d.]+) or newer": COPIER_YML["_min_copier_version"],
