@@ -127,7 +127,8 @@ def test_stop_of_an_idle_container_takes_no_time(framework: str, server: str, si
     assert min(took) < 1.5, took
 
 
-# What makes a worker slow to begin: its process, and an import in which no exception gets through.
+# What makes a worker slow to begin: its process, an import in which no exception gets through, and what Granian does
+# between its handlers and what they tell.
 SLOW_STARTS = {
     "fork": "import os, time; os.register_at_fork(after_in_child=lambda: time.sleep(1))",
     "import": """\
@@ -144,6 +145,23 @@ class Slow:
 
 
 sys.meta_path.insert(0, Slow())
+""",
+    "signals": """\
+import time
+
+try:
+    from granian import _signals
+except ImportError:  # the other server
+    pass
+else:
+    for name in ("set_loop_signals", "set_sync_signals"):
+
+        def slow(*args: object, of=getattr(_signals, name)) -> object:
+            event = of(*args)
+            time.sleep(1)
+            return event
+
+        setattr(_signals, name, slow)
 """,
 }
 
