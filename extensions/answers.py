@@ -34,10 +34,10 @@ CHANGED_STDLIB = frozenset({
     "profiling", "smtpd", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
 })
 # fmt: on
+QUESTIONNAIRE = Path(__file__).parent.parent / "copier.yml"
 # Names that a base image or the image builder has taken.
 IMAGE_NAMES = {"python", "scratch"}
 # Distributions and import packages that the shipped locks install; `make locks` writes the file.
-QUESTIONNAIRE = Path(__file__).parent.parent / "copier.yml"
 DEPENDENCIES = frozenset(json.loads(Path(__file__).with_name("reserved_names.json").read_text(encoding="utf-8")))
 
 

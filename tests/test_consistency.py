@@ -173,6 +173,7 @@ def test_first_five_minutes_have_no_failure_but_the_refused_commit() -> None:
 
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+EXTENSIONS = NUMBERS[len(list((ROOT / "extensions").glob("*.py")))]
 SAID = {
     r"Copier itself must be ([\d.]+) or newer": COPIER_YML["_min_copier_version"],
     r"; ([\d.]+) is the oldest that reads the lock": answers.OLDEST_POETRY,
@@ -181,9 +182,9 @@ SAID = {
     r"Docker \(Engine (\d+) or newer\)": "25",
     r"update it to version (\d+) or newer": "25",
     r"(\w+) other ways to build the image": NUMBERS[len(TECHNIQUES)],
-    r"(\w+) files of functions": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
-    r"(\w+) files of helpers": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
-    r"(\w+) files of pure functions": NUMBERS[len(list((ROOT / "extensions").glob("*.py")))],
+    r"(\w+) files of functions": EXTENSIONS,
+    r"(\w+) files of helpers": EXTENSIONS,
+    r"(\w+) files of pure functions": EXTENSIONS,
 }
 
 

@@ -343,9 +343,6 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
     assert "Dockerfile" in result.stdout
 
 
-# --- the lock --------------------------------------------------------------------------------------------------------
-
-
 def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     check_run("git", "init", "--quiet", cwd=project)
@@ -373,6 +370,9 @@ def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template:
         "in by hand what pyproject.toml.rej hold" if options else "lines that are marked in pyproject.toml."
     ) in said
     assert NEW_LOCK not in said
+
+
+# --- the lock --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("framework", "server"), PAIRS)
