@@ -276,6 +276,33 @@ def refuse_bad_answers(answers: Mapping[str, object], choices: Mapping[str, Sequ
 
 
 @pass_context
+def refuse_unfit_server(
+    context: Context, given: Mapping[str, object], servers: Mapping[str, Sequence[str]], default: str
+) -> str:
+    """Refuse a server that does not run the framework.
+
+    Args:
+        context: The answers that are known so far, and those that a project has recorded.
+        given: Answers by question, which replace those of the context.
+        servers: The servers of each framework.
+        default: The framework if none is known.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: The server is not one of the framework's; the message is one sentence.
+    """
+    framework = str(given.get("framework", context.get("framework", default)))
+    server = str(given.get("server", context.get("server", servers[framework][0])))
+    if server not in servers[framework]:
+        raise UndefinedError(
+            f"server must be one of {', '.join(servers[framework])} with framework {framework}, not {server!r}."
+        )
+    return ""
+
+
+@pass_context
 def refuse_bad_settings(context: Context, defaults: Mapping[str, object], choices: Mapping[str, Sequence[str]]) -> str:
     """Refuse what the defaults in Copier's settings file, which are for any template, would make of this one.
 
@@ -343,4 +370,5 @@ class AnswersExtension(Extension):
         environment.filters["refuse_unknown_answers"] = refuse_unknown_answers
         environment.filters["refuse_bad_answers"] = refuse_bad_answers
         environment.filters["refuse_bad_settings"] = refuse_bad_settings
+        environment.filters["refuse_unfit_server"] = refuse_unfit_server
         environment.filters["refuse_outdated_answers"] = refuse_outdated_answers

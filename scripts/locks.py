@@ -1,11 +1,10 @@
-"""Renew and prove the `poetry.lock` files that the template ships, one for each framework and server.
+"""Renew and check the locks that the template ships, one for each framework, server and Python version.
 
-`make locks` runs this with the tools of `.venv`. It resolves each set of dependencies anew with the pinned Poetry,
-writes the names that no service may have to `extensions/reserved_names.json`, and checks the result as projects will
-use it: for every Python version, with the oldest, the pinned and the newest Poetry.
+`make locks` runs this. It needs Docker, because Poetry locks a project only with the Python version that it requires: each
+project is locked as its users do it, with its own service `poetry`. The script also writes the names that no service may
+have to `extensions/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
 """
 
-import itertools
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 RESERVED_NAMES = ROOT / "extensions" / "reserved_names.json"
 OLDEST_POETRY = f"poetry~={answers.OLDEST_POETRY}.0"
 NEWEST_POETRY = "poetry@latest"
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 IMPORT_NAMES = "import importlib.metadata as m, json; print(json.dumps(list(m.packages_distributions())))"
 
 
@@ -49,10 +49,9 @@ def run(*command: str | Path, cwd: Path) -> str:
     return result.stdout
 
 
-def shipped_lock(framework: str, server: str) -> Path:
-    """Return where the template keeps the lock of a framework and server."""
-    condition = f"framework == '{framework}' and server == '{server}'"
-    return ROOT / "template" / f"{{% if {condition} %}}poetry.lock{{% endif %}}"
+def shipped_lock(framework: str, server: str, python_version: str) -> Path:
+    """Return where the template keeps the lock of a framework, a server and a Python version."""
+    return ROOT / "locks" / f"{framework}-{server}-{python_version}.lock"
 
 
 def render(destination: Path, **answers: str | bool) -> Path:
@@ -62,11 +61,14 @@ def render(destination: Path, **answers: str | bool) -> Path:
 
 
 def import_names(project: Path) -> set[str]:
-    """Install a project's locked dependencies, all groups, and return the names that they can be imported by."""
-    run("poetry", "export", "--all-groups", "--output", "requirements.txt", cwd=project)
-    run("uv", "venv", "--quiet", "environment", cwd=project)
+    """Install the locked dependencies of a project, all groups, and return the names that they are imported by.
+
+    The project must require the Python version that runs this script.
+    """
+    run(sys.executable, "docker/export_lock.py", "requirements", cwd=project)
+    run("uv", "venv", "--quiet", "--python", sys.executable, "environment", cwd=project)
     python = project / "environment" / "bin" / "python"
-    run("uv", "pip", "install", "--quiet", "--python", python, "-r", "requirements.txt", cwd=project)
+    run("uv", "pip", "install", "--quiet", "--python", python, "-r", "requirements/all.txt", cwd=project)
     return set(json.loads(run(python, "-c", IMPORT_NAMES, cwd=project)))
 
 
@@ -76,37 +78,53 @@ def package_names(lock: Path) -> set[str]:
     return {package["name"].lower().replace("-", "_") for package in packages}
 
 
-def renew(folder: Path, sets: list[tuple[str, str]]) -> None:
-    """Resolve each set of dependencies anew, and write its lock and the reserved names."""
+def lock(project: Path) -> None:
+    """Resolve the dependencies of a project from nothing, as its users do."""
+    (project / "poetry.lock").unlink()
+    try:
+        run("make", "lock", cwd=project)
+    finally:
+        run("make", "clean", cwd=project)
+
+
+def renew(folder: Path, sets: list[tuple[str, str, str]]) -> None:
+    """Resolve each set of dependencies again, and write its lock and the reserved names."""
     reserved: set[str] = set()
-    for framework, server in sets:
-        project = render(folder / f"{framework}-{server}", framework=framework, server=server)
-        print(f"locking {framework} with {server}", flush=True)
-        run("poetry", "lock", "--regenerate", cwd=project)
-        shutil.copyfile(project / "poetry.lock", shipped_lock(framework, server))
-        reserved |= package_names(project / "poetry.lock") | import_names(project)
+    for framework, server, python_version in sets:
+        name = f"{framework}-{server}-{python_version}"
+        shipped_lock(framework, server, python_version).touch()  # the template includes it
+        project = render(folder / name, framework=framework, server=server, python_version=python_version)
+        print(f"locking {name}", flush=True)
+        lock(project)
+        shutil.copyfile(project / "poetry.lock", shipped_lock(framework, server, python_version))
+        reserved |= package_names(project / "poetry.lock")
+        if python_version == THIS_PYTHON:
+            reserved |= import_names(project)
     names = sorted(name for name in reserved if name.isidentifier() and not name.startswith("_"))
     RESERVED_NAMES.write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
 
 
-def prove(folder: Path, sets: list[tuple[str, str]], python_versions: list[str]) -> None:
+def check(folder: Path, sets: list[tuple[str, str, str]]) -> None:
     """Check the shipped locks in rendered projects, with the oldest, the pinned and the newest Poetry."""
-    for (framework, server), python_version in itertools.product(sets, python_versions):
-        answers = {"framework": framework, "server": server, "python_version": python_version}
-        project = render(folder / f"{framework}-{server}-{python_version}", **answers)
-        print(f"checking {framework} with {server} on Python {python_version}", flush=True)
+    for framework, server, python_version in sets:
+        name = f"{framework}-{server}-{python_version}"
+        project = render(folder / name, framework=framework, server=server, python_version=python_version)
+        print(f"checking {name}", flush=True)
         run("poetry", "check", "--lock", cwd=project)
         for poetry in (OLDEST_POETRY, NEWEST_POETRY):
             run("uvx", "--from", poetry, "poetry", "check", "--lock", cwd=project)
 
 
 def main() -> None:
-    """Renew the locks, then prove them."""
-    offered = questionnaire.choices()
-    sets = list(itertools.product(offered["framework"], offered["server"]))
+    """Renew the locks, then check them."""
+    sets = [
+        (framework, server, python_version)
+        for framework, server in questionnaire.stacks()
+        for python_version in questionnaire.choices()["python_version"]
+    ]
     with tempfile.TemporaryDirectory() as folder:
         renew(Path(folder) / "renew", sets)
-        prove(Path(folder) / "prove", sets, offered["python_version"])
+        check(Path(folder) / "check", sets)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,12 @@ def choices() -> dict[str, list[str]]:
     return found
 
 
+def stacks() -> list[tuple[str, str]]:
+    """Return each framework with each of its servers, the default server first."""
+    servers: dict[str, list[str]] = read()["servers"]["default"]
+    return [(framework, server) for framework in servers for server in servers[framework]]
+
+
 def base_image(python_version: str = "") -> str:
     """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
     content = read()

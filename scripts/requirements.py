@@ -13,4 +13,4 @@ ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
     export_lock = runpy.run_path(str(ROOT / "template" / "docker" / "export_lock.py"))
     lock = tomllib.loads(ROOT.joinpath("poetry.lock").read_text(encoding="utf-8"))
-    print(export_lock["requirements"](lock), end="")
+    print("\n".join(export_lock["requirements"](lock)))

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 
 from scripts.locks import ROOT, render
-from scripts.questionnaire import base_image, choices
+from scripts.questionnaire import base_image, stacks
 
 RESULTS = ROOT / "benchmarks" / "servers.json"
 BLOCK = re.compile(r"(?<=<!-- servers -->\n).*(?=<!-- /servers -->)", re.DOTALL)
@@ -175,10 +175,8 @@ def table(results: dict[str, Result], about: str) -> str:
 
 def main() -> None:
     """Measure each framework with each server, in interleaved rounds; then renew the README."""
-    offered = choices()
-    stacks = list(product(offered["framework"], offered["server"]))
     with tempfile.TemporaryDirectory() as folder:
-        tags = {f"{framework}, {server}": build(Path(folder), framework, server) for framework, server in stacks}
+        tags = {f"{framework}, {server}": build(Path(folder), framework, server) for framework, server in stacks()}
         Path(folder, "Dockerfile").write_text(LOAD)
         docker("build", "--quiet", f"--tag={NAME}:wrk", f"--file={folder}/Dockerfile", folder)
     docker("network", "create", NAME)

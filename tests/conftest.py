@@ -1,9 +1,9 @@
 """Fixtures: projects rendered once for each set of answers, and ways to run commands in them."""
 
-import itertools
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,9 +24,13 @@ COPIER_YML = questionnaire.read()
 QUESTIONS = questionnaire.questions()
 CHOICES = questionnaire.choices()
 # What a service is made of: each framework with each server.
-STACKS = list(itertools.product(CHOICES["framework"], CHOICES["server"]))
-# Each framework and each server once, where the two have nothing to do with each other.
-PAIRS = list(zip(CHOICES["framework"], reversed(CHOICES["server"]), strict=True))
+STACKS = questionnaire.stacks()
+# The default server of each framework.
+DEFAULTS = dict(reversed(STACKS))
+# Each framework once, where framework and server have nothing to do with each other.
+PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
+# Poetry on this machine locks and checks only projects that require the Python that runs it.
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The folders of the workshop: one for each technique of the articles, and uv.
 TECHNIQUES = [
     "01-naive",
@@ -113,22 +117,13 @@ def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Env
         stack = (framework, server)
         if stack not in environments:
             folder = tmp_path_factory.mktemp(framework)
-            requirements = folder / "requirements.txt"
-            project = render(framework=framework, server=server)
-            check_run("poetry", "export", "--all-groups", f"--output={requirements}", cwd=project)
-            check_run("uv", "venv", "--quiet", folder / "venv", cwd=folder)
+            project = render(framework=framework, server=server, python_version=HOST_PYTHON)
+            requirements = folder / "requirements"
+            check_run(sys.executable, "docker/export_lock.py", requirements, cwd=project)
+            check_run("uv", "venv", "--quiet", f"--python={sys.executable}", folder / "venv", cwd=folder)
             python = folder / "venv" / "bin" / "python"
-            check_run(
-                "uv",
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                f"--python={python}",
-                "-r",
-                requirements,
-                cwd=folder,
-            )
+            options = ("--quiet", "--no-deps", "--require-hashes", f"--python={python}")
+            check_run("uv", "pip", "install", *options, "-r", requirements / "all.txt", cwd=folder)
             environments[stack] = folder / "venv"
         return environments[stack]
 
@@ -172,10 +167,11 @@ def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[.
     projects = []
 
     def make_project(
-        framework: str = "fastapi", server: str = "gunicorn", on_trial: bool = False, **answers: str | int
+        framework: str = "fastapi", server: str = "", on_trial: bool = False, **answers: str | int
     ) -> Made:
         name = f"made-{framework}-{len(request.node.name)}-{PROCESS}"
-        folder = project(framework=framework, server=server, app_name=name, **answers)
+        folder = project(framework=framework, server=server or DEFAULTS[framework], app_name=name, **answers)
+        folder = folder.rename(folder.parent / name)  # Compose names its project like the folder
         if on_trial:
             put_on_trial(folder, framework)
         commit(folder, "start from the template")

@@ -1,21 +1,16 @@
-"""Write poetry.lock as requirements for uv: `poetry export`, without Poetry in every build.
+"""Write poetry.lock as requirements files for uv, as `poetry export` does, but without Poetry.
 
     python export_lock.py FOLDER
 
-writes FOLDER/main.txt (the service, with those of the project's own extras that EXTRAS names),
-FOLDER/all.txt (every group and extra) and FOLDER/build.txt (what builds the package). What the lock
-names by path goes to main.local.txt and all.local.txt. A lock that is stale, or that holds more
-than packages of the default index, is left to Poetry itself, which uv fetches then: POETRY_VERSION,
-POETRY_PLUGIN_EXPORT_VERSION and POETRY_PLUGINS say which.
-
-Source: https://github.com/python-poetry/poetry/blob/main/src/poetry/packages/locker.py
+writes main.txt, the packages of production with the extras that the variable EXTRAS names; all.txt,
+those of every group and extra; and build.txt, the build backend. Packages that the lock names by a
+path go to main.local.txt and all.local.txt. Without FOLDER, it only checks that the lock is fresh.
 """
 
 import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -27,7 +22,10 @@ STALE = (
 
 
 def content_hash(pyproject: dict[str, Any]) -> str:
-    """Return the hash that Poetry 2.3 and newer keep in the lock, of a project of any age."""
+    """Return the hash of pyproject.toml that Poetry 2.3 and newer write to the lock.
+
+    Source: https://github.com/python-poetry/poetry/blob/main/src/poetry/packages/locker.py
+    """
     section = pyproject.get("project", {})
     keys = ("requires-python", "dependencies", "optional-dependencies")
     project = {key: section[key] for key in keys if key in section}
@@ -45,123 +43,100 @@ def content_hash(pyproject: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def is_understood(lock: dict[str, Any]) -> bool:
-    """Return whether the format is known, and every package has hashes and the default index."""
-    return (
-        lock.get("metadata", {}).get("lock-version") == "2.1"
-        and "extras" not in lock
-        and all(package["files"] and "source" not in package for package in lock["package"])
-    )
+def location(package: dict[str, Any], *, editable: bool) -> str:
+    """Return a package of the lock with its version, or with the address that it comes from."""
+    name, source = package["name"], package.get("source", {"type": "legacy"})
+    url = source.get("url", "")
+    if source["type"] == "legacy":  # from an index
+        return f"{name}=={package['version']}"
+    if source["type"] == "git":
+        # uv wants git@example.com:team/project as ssh://git@example.com/team/project.
+        url = re.sub(r"^([\w.-]+@[\w.-]+):(?!//)", r"ssh://\1/", url)
+        folder = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+        return f"{name} @ git+{url}@{source['resolved_reference']}{folder}"
+    if source["type"] == "url":
+        return f"{name} @ {url}"
+    path = Path("/app", url)
+    return f"-e {path}" if editable and package.get("develop") else f"{name} @ file://{path}"
 
 
-def requirement(package: dict[str, Any], groups: set[str]) -> str:
-    """Return a package of the lock as a line of a requirements file.
+def marker(package: dict[str, Any], groups: set[str], extras: set[str]) -> str:
+    """Return the condition to install a package for some groups and extras, or an empty string."""
+    markers = package.get("markers", "")
+    if isinstance(markers, dict):  # one for each group
+        of_groups = [markers.get(group, "") for group in sorted(groups)]
+        markers = " or ".join(f"({text})" for text in of_groups) if all(of_groups) else ""
+
+    def evaluate(match: re.Match[str]) -> str:
+        is_true = (match[2] in extras) == (match[1] == "==")
+        return f"python_version {'>' if is_true else '<'} '0'"
+
+    return re.sub(r"extra (==|!=) [\"']([^\"']+)[\"']", evaluate, markers)
+
+
+def requirements(
+    lock: dict[str, Any], groups: set[str] | None = None, extras: set[str] | None = None
+) -> list[str]:
+    """Return the packages of a lock as lines of a requirements file.
 
     Args:
-        package: A `[[package]]` table; its `markers` are one for all groups, or a table by group.
-        groups: The groups to install that need the package.
-
-    Returns:
-        The version, the marker and the hashes.
+        lock: The content of poetry.lock.
+        groups: The dependency groups to install. All of them if it is None.
+        extras: The normalized names of the extras to install.
 
     Source: https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode
     """
-    markers = package.get("markers", "")
-    if isinstance(markers, dict):
-        of_groups = [markers.get(group, "") for group in sorted(groups)]
-        markers = " or ".join(f"({marker})" for marker in of_groups) if all(of_groups) else ""
-    condition = f" ; {markers}" if markers else ""
-    hashes = "".join(f" --hash={file['hash']}" for file in package["files"])
-    return f"{package['name']}=={package['version']}{condition}{hashes}\n"
-
-
-def requirements(lock: dict[str, Any], groups: set[str] | None = None) -> str:
-    """Return the packages that some groups of a lock need, or any group, as requirements."""
-    lines = []
+    sources = [package.get("source", {}) for package in lock["package"]]
+    indexes = {source["url"] for source in sources if source.get("type") == "legacy"}
+    lines = [f"--extra-index-url={url}" for url in sorted(indexes)]
     for package in lock["package"]:
         needed_by = set(package["groups"])
         if chosen := needed_by if groups is None else needed_by & groups:
-            lines.append(requirement(package, chosen))
-    return "".join(lines)
-
-
-def export_with_poetry(*options: str) -> str:
-    """Have Poetry export the lock, and return the requirements.
-
-    Args:
-        options: More options of `poetry export`.
-
-    Raises:
-        SystemExit: It did not; the message says whether the lock is stale.
-    """
-    env = os.environ | {"UV_COMPILE_BYTECODE": "0"}
-    plugins = [
-        f"poetry-plugin-export=={env['POETRY_PLUGIN_EXPORT_VERSION']}",
-        *env["POETRY_PLUGINS"].split(),
-    ]
-    poetry = [
-        f"--from=poetry=={env['POETRY_VERSION']}",
-        *(f"--with={plugin}" for plugin in plugins),
-        "poetry",
-    ]
-    command = ["uvx", *poetry, "export", *options]
-    done = subprocess.run(  # noqa: S603 # all of it is ours
-        command, env=env, capture_output=True, text=True, check=False
-    )
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        is_stale = "poetry.lock was last generated" in done.stderr
-        raise SystemExit(STALE if is_stale else "Poetry could not export poetry.lock: see above.")
-    return done.stdout.replace("\\\n", "")  # a requirement a line
-
-
-def split(exported: str) -> tuple[str, str]:
-    """Return the lines of a requirements file without, and with, what is named by path."""
-    lines = exported.splitlines(keepends=True)
-    local = [line for line in lines if re.match("(-e )?file:|.* @ file:", line)]
-    return "".join(line for line in lines if line not in local), "".join(local)
+            condition = marker(package, chosen, extras or set())
+            hashes = "".join(f" --hash={file['hash']}" for file in package["files"])
+            place = location(package, editable=groups is None)
+            lines.append(f"{place}{f' ; {condition}' if condition else ''}{hashes}")
+    return lines
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return what a TOML file of this folder holds.
-
-    Raises:
-        SystemExit: The file cannot be read; the message says why.
-    """
+    """Return the content of a TOML file, or exit with one line if it is not valid."""
     try:
         return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
         advice = " Run 'make lock', then build again." if name == "poetry.lock" else ""
-        raise SystemExit(f"{name} cannot be read: {error}.{advice}") from error
+        sys.exit(f"{name} cannot be read: {error}.{advice}")
 
 
-def main(folder: Path) -> None:
-    """Write the files into a folder, which is made.
-
-    Raises:
-        SystemExit: The lock is missing or stale, or cannot be exported; the message says so.
-    """
-    if not Path("poetry.lock").exists():
-        raise SystemExit(STALE)
+def main(folder: Path | None) -> None:
+    """Check the lock, then write the files to a new folder, if there is one."""
     pyproject, lock = read("pyproject.toml"), read("poetry.lock")
-    folder.mkdir()
+    metadata = lock.get("metadata", {})
+    if metadata.get("content-hash") != content_hash(pyproject):
+        sys.exit(STALE)
+    if metadata["lock-version"] != "2.1":
+        sys.exit("poetry.lock does not have the format 2.1: run 'make lock', then build again.")
+    if folder is None:
+        return
+    names = re.findall(r"[\w.-]+", os.environ.get("EXTRAS", "").lower())
+    extras = {re.sub(r"[-_.]+", "-", name) for name in names}
     backend = pyproject.get("build-system", {"requires": ["setuptools"]})  # the default of PEP 518
-    folder.joinpath("build.txt").write_text("\n".join(backend["requires"]), encoding="utf-8")
-    is_fresh = lock.get("metadata", {}).get("content-hash") == content_hash(pyproject)
-    if is_fresh and is_understood(lock):
-        exported = {"main": requirements(lock, {"main"}), "all": requirements(lock)}
-    else:
-        main = export_with_poetry("--extras", os.environ.get("EXTRAS", "").replace(",", " "))
-        exported = {
-            # An editable install would point at a folder that the image does not have.
-            "main": re.sub("^-e file:", "file:", main, flags=re.MULTILINE),
-            "all": export_with_poetry("--all-groups", "--all-extras"),
-        }
-    for name, text in exported.items():
-        from_index, local = split(text)
-        folder.joinpath(f"{name}.txt").write_text(from_index, encoding="utf-8")
-        folder.joinpath(f"{name}.local.txt").write_text(local, encoding="utf-8")
+    exported = {
+        "main": requirements(lock, {"main"}, extras),
+        "all": requirements(lock, None, set(lock.get("extras", {}))),
+        "build": backend["requires"],
+    }
+    folder.mkdir()
+    for name, lines in exported.items():
+        files: dict[str, list[str]] = {f"{name}.txt": [], f"{name}.local.txt": []}
+        for line in lines:
+            is_local = re.match(r"-e |\S+ @ file:", line)
+            files[f"{name}.local.txt" if is_local else f"{name}.txt"].append(f"{line}\n")
+        for file, content in files.items():
+            folder.joinpath(file).write_text("".join(content), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
