@@ -10,7 +10,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: .venv/installed ## Install the locked tools into .venv, each checked against its hash
+setup: .venv/installed ## Install the locked tools into .venv, verified by hash
 
 .venv/installed: poetry.lock scripts/requirements.py template/docker/export_lock.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -36,7 +36,7 @@ lint: setup ## Run every check of .pre-commit-config.yaml on every file
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
 
 .PHONY: locks
-locks: setup ## Renew and prove the poetry.lock files that the template ships
+locks: setup ## Renew and check the poetry.lock files that the template ships; needs Docker
 	@$(BIN)/python -W ignore -m scripts.locks
 
 .PHONY: bench
@@ -46,10 +46,6 @@ bench: setup ## Time the builds of both frameworks against the workshop's techni
 .PHONY: bench-servers
 bench-servers: setup ## Measure the servers under load, for the README
 	@$(BIN)/python -W ignore -m scripts.servers
-
-.PHONY: record
-record: setup ## Record the first five minutes with a project, for docs/; needs Docker and tmux
-	@$(BIN)/python scripts/record.py
 
 .PHONY: release
 release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it; pushing the tag publishes it

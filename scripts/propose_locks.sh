@@ -2,14 +2,15 @@
 # Push renewed locks to BRANCH, and open a pull request for it where there is none: the end of the workflow Locks.
 set -eu
 
-if git diff --quiet; then
+git add --all locks extensions
+if git diff --cached --quiet; then
     echo "Every lock is up to date."
     exit 0
 fi
 git config user.name "github-actions[bot]"
 git config user.email "41898282+github-actions[bot]@users.noreply.github.com" # as .github/renovate.json names it
 git checkout --quiet -B "$BRANCH"
-git commit --quiet --all --message "build: renew the locks of the projects"
+git commit --quiet --message "build: renew the locks of the projects"
 git push --force-with-lease origin "HEAD:refs/heads/$BRANCH"
 if [ "$(gh pr list --head "$BRANCH" --state open --json number --jq length)" = 0 ]; then
     gh pr create --head "$BRANCH" --fill
