@@ -2,12 +2,12 @@
 # requires-python = ">=3.11"
 # dependencies = ["matplotlib==3.11.2", "rich==15.0.0", "tomlkit==0.15.2"]
 # ///
-"""Build the project with each technique, measure what a day of work repeats, and compare.
+"""Build the project with each technique, time the builds that follow typical edits, and compare.
 
     make bench                                        # or: uv run workshop/bench.py
     make bench ARGS="--repeat 3 --only 07-cache-mounts uv project"
 
-Works on a copy, with Docker alone. Writes results.json, results.md and results.svg.
+Needs only Docker, and works on a copy. Writes results.json, results.md and results.svg.
 """
 
 import argparse
@@ -40,11 +40,11 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
-    option("--repeat", type=int, default=3, help="rounds; the results are their medians")
+    option("--repeat", type=int, default=3, help="number of rounds; the results are medians")
     option("--only", nargs="+", choices=techniques, metavar="NAME", help=", ".join(techniques))
     option("--dependency", default="humanize", help="the package that the last case adds")
-    option("--growth", action="store_true", help=f"depend on {GROWTH} packages instead")
-    option("--output", type=Path, default=HERE, help="where the results go")
+    option("--growth", action="store_true", help=f"measure with {GROWTH} dependencies instead")
+    option("--output", type=Path, default=HERE, help="folder for the results")
     option("--json", action="store_true", help="print the results as JSON")
     option("--yes", action="store_true", help="share the engine's builder without asking")
     given = parser.parse_args()
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Progress]:
-    """Show a progress bar of so many steps, whose description says what runs."""
+    """Show a progress bar with this number of steps."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         progress.add_task("", total=total)
@@ -67,20 +67,20 @@ def progress_bar(total: int) -> Iterator[Progress]:
 def measure(
     project: Project, builder: Builder, given: argparse.Namespace, cases: Sequence[str], starts: int
 ) -> report.Techniques:
-    """Run the cases: in each round case by case, and in each case technique by technique.
+    """Run the cases. Each round runs every case, and each case every technique.
 
     Args:
-        project: The working copy, prepared.
-        builder: What builds.
-        given: The command line: `only` names the techniques, `repeat` says how many rounds.
+        project: The prepared working copy.
+        builder: The builder.
+        given: The arguments: `only` names the techniques, `repeat` is the number of rounds.
         cases: Some of `CASES`, in their order.
         starts: How often each image is started in each round.
 
     Returns:
-        What was measured, by technique.
+        The measurements, by technique.
 
     Raises:
-        BuildError: An image was not built, or did not answer.
+        BuildError: An image was not built, or its container did not respond.
     """
     measured = report.Measurements(given.only)
     with progress_bar(given.repeat * len(given.only) * (len(cases) + starts)) as progress:
@@ -108,7 +108,7 @@ def measure(
 
 
 def run(given: argparse.Namespace, folder: Path) -> report.Results:
-    """Measure in a folder for the working copies, and return the results."""
+    """Measure working copies in a folder, and return the results."""
     with Builder.create(console, HERE.parent, share_without_asking=given.yes) as builder:
         sizes = GROWTH if given.growth else (None,)
         measured = {}
@@ -124,12 +124,12 @@ def run(given: argparse.Namespace, folder: Path) -> report.Results:
 
 
 def main() -> None:
-    """Measure, write the results, and leave nothing else behind."""
+    """Measure, write the results, and remove everything else."""
     given = arguments()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     start = time.monotonic()
-    # Beside the project, since Docker's machine may not see the folder for temporary files.
+    # In the project, because Docker may run in a virtual machine that does not share /tmp.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=HERE) as folder:
         results = run(given, Path(folder))
     report.write(results, given.output)

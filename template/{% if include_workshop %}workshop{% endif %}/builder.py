@@ -22,11 +22,13 @@ from project import Project
 from rich.console import Console
 
 SECONDS_TO_START = 60
-RECORDS_AT_ONCE = 1000  # in one command, which has a limit to its length
+RECORDS_AT_ONCE = 1000  # the length of a command is limited
+# Poetry plugins, separated by commas.
+PLUGINS = os.environ.get("POETRY_PLUGINS", "")
 
 
 class BuildError(Exception):
-    """An image was not built, or did not answer."""
+    """An image was not built, or its container did not respond."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def engines_builder() -> str:
 
 
 def agreed(console: Console) -> bool:
-    """Ask whether to go on, and return the answer: no, where nobody can give one."""
+    """Ask whether to go on. Without a terminal, return False."""
     with contextlib.suppress(EOFError):
         return bool(console.input("Go on? (y/N) ").strip().lower() == "y")
     console.print()
@@ -80,21 +82,21 @@ def free_port() -> int:
 
 
 def version_of(port: int) -> str:
-    """Return the version that a service on loopback answers with, or nothing where it does not."""
+    """Return the version in the response of a service on loopback, or an empty string."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
         connection.request("GET", "/health")
-        answer = connection.getresponse()
-        if answer.status == http.HTTPStatus.OK:
-            return str(json.load(answer)["version"])
+        response = connection.getresponse()
+        if response.status == http.HTTPStatus.OK:
+            return str(json.load(response)["version"])
     return ""
 
 
 class Builder:
-    """Builds with a builder of its own, or with the engine's, which others share."""
+    """Builds with a builder of its own, or with the engine's builder, which others share."""
 
     def __init__(self) -> None:
-        """Name the run, by which everything that it makes is found again."""
+        """Choose a name for the run. Everything that the run creates carries it."""
         self.run = f"bench-{time.time_ns() // 10**6}"
         self.name = self.run
         self.is_shared = False
@@ -106,11 +108,11 @@ class Builder:
     def create(
         cls, console: Console, project: Path, *, share_without_asking: bool
     ) -> Iterator[Builder]:
-        """Provide a builder, and remove it afterwards with everything that it made.
+        """Provide a builder. Remove it afterwards, with everything that it created.
 
         Args:
-            console: Where to say what will be removed, and to ask.
-            project: A project whose base image the builder must be able to use.
+            console: The terminal to ask on.
+            project: A project. The builder must be able to use its base image.
             share_without_asking: Whether the user has agreed to share the engine's builder.
 
         Raises:
@@ -130,15 +132,15 @@ class Builder:
             builder._remove_everything()
 
     def _share(self, console: Console, without_asking: bool) -> None:
-        """Use the engine's builder instead of one that could not be made, if the user agrees."""
+        """Use the engine's builder instead of a new one, if the user agrees."""
         subprocess.run(["docker", "buildx", "rm", self.name], capture_output=True, check=False)
         self.name = engines_builder()
         self.is_shared = True
         self._records_of_others = self.cache_records()
         console.print(
-            "Buildx cannot make a builder of its own here, so the engine's is shared. At the "
-            f"end, the images with the label bench={self.run} and the cache records that are "
-            "new since now are removed: build nothing else meanwhile."
+            "Buildx cannot create a separate builder here, so the engine's is shared. At the end, "
+            f"the images with the label bench={self.run} and all cache records that are created "
+            "from now on are removed. Do not build anything else until then."
         )
         if not without_asking and not agreed(console):
             raise BuildError("Nothing was built; --yes agrees in advance.")
@@ -149,12 +151,14 @@ class Builder:
         return set(re.findall(r"^ID:\s+(\w+)", listed, re.MULTILINE))
 
     def _remove_everything(self) -> None:
-        """Remove the containers, the images and the cache of this run, as far as it goes."""
+        """Remove the containers, images, volume and cache of this run. Go on after failures."""
         mine = f"--filter=label=bench={self.run}"
         for kind, remove in (("container", ["rm"]), ("image", ["image", "rm"])):
             with contextlib.suppress(BuildError):
                 if found := set(docker(kind, "ls", "--all", "--quiet", mine).split()):
                     docker(*remove, "--force", *found)
+        with contextlib.suppress(BuildError):
+            docker("volume", "rm", "--force", self.run)
         if not self.is_shared:
             with contextlib.suppress(BuildError):
                 docker("buildx", "rm", self.name)
@@ -174,7 +178,7 @@ class Builder:
         Args:
             project: The working copy.
             technique: The technique.
-            number: The round. Each has cache mounts of its own, which no earlier round has filled.
+            number: The round. Each round has cache mounts of its own, which are empty at first.
             cold: Whether to use no cache at all.
 
         Returns:
@@ -189,14 +193,14 @@ class Builder:
             *(["--no-cache"] if cold else []),
             f"--file={project.dockerfile(technique)}",
             f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={self.run}-{number}-{technique}",
+            f"--build-arg=POETRY_PLUGINS={PLUGINS.replace(',', ' ')}",  # pip takes them as words
         ]
         return self.build_with(project.folder, options, self.tag(technique))
 
     def build_with(self, folder: Path, options: list[str], tag: str) -> Build:
         """Build an image of a folder, with options of `docker build`; otherwise as `build`."""
         builder = [f"--builder={self.name}", *([] if self.is_shared else ["--load"])]
-        plugins = f"--build-arg=POETRY_PLUGINS={os.environ.get('POETRY_PLUGINS', '')}"
-        command = ["docker", "buildx", "build", *builder, "--progress=plain", self.label, plugins]
+        command = ["docker", "buildx", "build", *builder, "--progress=plain", self.label]
         start = time.monotonic()
         done = subprocess.run(
             [*command, *options, f"--tag={tag}", folder],
@@ -210,17 +214,25 @@ class Builder:
         return Build(seconds, steps_that_ran(done.stderr))
 
     def export(self, project: Project, technique: str, target: str, destination: Path) -> None:
-        """Build a target that holds nothing but files, and write these into a folder."""
+        """Build a target that contains only files, and write them to a folder."""
         docker(
             *("buildx", "build", f"--builder={self.name}", f"--target={target}"),
             *(f"--file={project.dockerfile(technique)}", f"--output={destination}", project.folder),
         )
 
-    def run_in(self, image: str, folder: Path, *command: str) -> None:
-        """Run a command in a container that has a folder for its own, as the caller."""
+    def build_poetry(self, project: Project) -> None:
+        """Build the image that runs Poetry, from the project's own Dockerfile."""
+        options = ["--target=poetry", f"--build-arg=POETRY_PLUGINS={PLUGINS}"]
+        self.build_with(project.folder, options, self.tag("poetry"))
+
+    def poetry(self, project: Project, *command: str) -> None:
+        """Run Poetry in a container, on the working copy and as the caller."""
         mirror = ["--env=POETRY_PYPI_MIRROR_URL"] if "POETRY_PYPI_MIRROR_URL" in os.environ else []
-        options = [self.label, f"--user={os.getuid()}:{os.getgid()}", "--env=HOME=/tmp", *mirror]
-        docker("run", "--rm", *options, f"--volume={folder}:/app", image, *command)
+        # A volume holds uv's cache, so that Poetry is downloaded once.
+        cache = ["--env=UV_CACHE_DIR=/cache/uv", f"--volume={self.run}:/cache"]
+        options = [self.label, f"--user={os.getuid()}:{os.getgid()}", *cache, *mirror]
+        options += [f"--volume={project.folder}:/app"]
+        docker("run", "--rm", *options, self.tag("poetry"), *command)
 
     def image(self, technique: str) -> tuple[int, int]:
         """Return the size of a technique's image, in bytes, and how many layers it has."""
@@ -228,32 +240,33 @@ class Builder:
         return found["Size"], len(found["RootFS"]["Layers"])
 
     def start(self, technique: str, version: str) -> float:
-        """Start a technique's image, wait until it answers, and remove the container.
+        """Start a technique's image, wait until it responds, and remove the container.
 
         Args:
             technique: The technique.
-            version: The version that the answer must have: the project is really installed.
+            version: The version in the response, which proves that the project is installed.
 
         Returns:
             The seconds from `docker run` to the first 200 of /health.
 
         Raises:
-            BuildError: No such answer came in time.
+            BuildError: There was no such response in time.
         """
         tag = self.tag(technique)
         exposed = json.loads(docker("image", "inspect", tag))[0]["Config"]["ExposedPorts"]
         port = free_port()
         publish = f"--publish=127.0.0.1:{port}:{next(iter(exposed)).split('/')[0]}"
         start = time.monotonic()
-        workers = "--env=WEB_CONCURRENCY=2"  # the project alone would count the CPUs
-        container = docker("run", "--detach", self.label, publish, workers, tag).strip()
+        # The same number of workers in each image: only the project's own counts the CPUs.
+        workers = ["--env=WEB_CONCURRENCY=2", "--env=GRANIAN_WORKERS=2"]
+        container = docker("run", "--detach", self.label, publish, *workers, tag).strip()
         try:
             while time.monotonic() - start < SECONDS_TO_START:
                 if version_of(port) == version:
                     return time.monotonic() - start
                 time.sleep(0.005)
             log = docker("logs", container)[-3000:]
-            raise BuildError(f"{tag} did not answer with version {version}:\n{log}")
+            raise BuildError(f"{tag} did not respond with version {version}:\n{log}")
         finally:
             docker("rm", "--force", container)
 
@@ -267,5 +280,5 @@ class Builder:
             "date": datetime.now(UTC).date().isoformat(),
             "machine": f"{os.cpu_count()} CPUs, {model}, {platform.system()}",
             "engine": server["Version"],
-            "builder": "its own builder" if self.is_shared else "a builder apart, loading included",
+            "builder": "its own builder" if self.is_shared else "a separate builder, with loading",
         } | project.versions()

@@ -1,4 +1,4 @@
-"""The project that is measured: a working copy, and the edits that a day brings."""
+"""The project that is measured: a working copy, and typical edits of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Project:
         self.folder = folder
         self.dependency = dependency
         self.version = ""
-        # No earlier run has had edits with this number, so no cache knows them.
+        # Part of every edit, so that no cache of an earlier run contains it.
         self._unique = int(time.time())
         shutil.copytree(source, folder, ignore=LEFT_OUT)
         self._files: dict[Path, bytes] = {}
@@ -63,24 +63,20 @@ class Project:
         """Lock the project as it is and with the new dependency, for Poetry and for uv.
 
         Args:
-            builder: What builds the images that lock.
-            packages: What to depend on instead of what the project does.
+            builder: The builder.
+            packages: Dependencies that replace those of the project.
         """
-        builder.build_with(self.folder, ["--target=poetry"], builder.tag("poetry"))
+        builder.build_poetry(self)
         if packages:
             self._set(PYPROJECT, ["project", "dependencies"], list(packages))
             self._set(PYPROJECT, ["dependency-groups"], {})
-            self._poetry(builder, "lock")
+            builder.poetry(self, "lock")
         self._files = self._locked(builder)
-        self._poetry(builder, "add", "--lock", self.dependency)
+        builder.poetry(self, "add", "--lock", self.dependency)
         self._files_with_dependency = self._locked(builder)
 
-    def _poetry(self, builder: Builder, *command: str) -> None:
-        """Run the project's own Poetry on the copy."""
-        builder.run_in(builder.tag("poetry"), self.folder, "poetry", *command)
-
     def _locked(self, builder: Builder) -> dict[Path, bytes]:
-        """Return the files that edits change; uv's are made from the project's."""
+        """Return the files that edits change. uv's files are created from the project's."""
         builder.export(self, "uv", "lock", self.folder / UV)
         names = [PYPROJECT, LOCK, UV_PYPROJECT, UV_LOCK, self.app.relative_to(self.folder)]
         return {name: self.folder.joinpath(name).read_bytes() for name in names}
@@ -92,11 +88,11 @@ class Project:
         self.version = str(self._read()["version"])
 
     def apply(self, case: str, number: int) -> None:
-        """Make the edit of a case, on top of those before it.
+        """Make the edit of a case, in addition to the earlier ones.
 
         Args:
-            case: One of `CASES`; the first two edit nothing.
-            number: The round; no two make the same edit.
+            case: One of `CASES`. The first two edit nothing.
+            number: The round. Each round makes a different edit.
         """
         unique = self._unique + number
         if case == "source edit":
@@ -123,7 +119,7 @@ class Project:
         }
 
     def _set_version(self, version: str) -> None:
-        """Give the project another version; uv keeps it in its lock too."""
+        """Change the version of the project. It is in uv's lock too."""
         self.version = version
         for name in (PYPROJECT, UV_PYPROJECT):
             self._set(name, ["project", "version"], version)
@@ -141,7 +137,7 @@ class Project:
         return table
 
     def _set(self, file: Path, keys: list[str], value: object) -> None:
-        """Set one value of a TOML file, whose other lines stay as they are."""
+        """Set one value of a TOML file, and leave its other lines unchanged."""
         path = self.folder / file
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
         table: Any = document

@@ -14,7 +14,7 @@ from project import CASES, OWN
 from rich import box
 from rich.table import Table
 
-# The techniques of the articles that came after their authors' first attempts.
+# The later techniques of the articles.
 BEST_OF_ARTICLES = ("04", "05", "06", "07", "08")
 MEGABYTE = 1e6
 OWN_COLOR, COLOR = "#c0392b", "#95a5a6"
@@ -25,7 +25,7 @@ Techniques = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the results: its heading, and how a value of it is written."""
+    """A column of the results: its heading and the format of its values."""
 
     heading: str
     write: Callable[[float], str]
@@ -40,22 +40,22 @@ COLUMNS = {
 
 
 class Measurements:
-    """What was measured, by technique and column."""
+    """The measurements, by technique and column."""
 
     def __init__(self, techniques: list[str]) -> None:
-        """Start with nothing measured."""
+        """Start without measurements."""
         self._values: dict[str, dict[str, list[float]]] = {
             name: defaultdict(list) for name in techniques
         }
         self._ran: dict[str, dict[str, list[str]]] = {name: {} for name in techniques}
 
     def add_build(self, technique: str, case: str, build: Build) -> None:
-        """Add a build, whose seconds count."""
+        """Add the time and the steps of a build."""
         self._values[technique][case].append(build.seconds)
         self._ran[technique][case] = build.ran
 
     def add_start(self, technique: str, seconds: float) -> None:
-        """Add the time from `docker run` to the first answer, in seconds."""
+        """Add the time from `docker run` to the first response, in seconds."""
         self._values[technique]["start"].append(seconds)
 
     def add_image(self, technique: str, image: tuple[int, int]) -> None:
@@ -85,7 +85,7 @@ def medians(techniques: Techniques) -> dict[str, dict[str, float]]:
 
 
 def ratios(techniques: Techniques, others: list[str]) -> dict[str, float]:
-    """Return the project's medians over the best of others, by column; empty without either."""
+    """Return the project's medians divided by the best of others, by column, or an empty dict."""
     found = medians(techniques)
     rivals = [found[name] for name in others if name in found]
     if OWN not in found or not rivals:
@@ -113,7 +113,7 @@ def rows(results: Results) -> list[list[str]]:
 
 
 def growth_rows(growth: dict[int, Techniques]) -> list[list[str]]:
-    """Return how long a new dependency takes: a row for each number of packages."""
+    """Return the times for a new dependency, with a row for each number of packages."""
     names = list(next(iter(growth.values())))
     written = [["packages", *names, "to uv"]]
     for packages, techniques in growth.items():
@@ -139,7 +139,7 @@ def table(results: Results) -> Table:
 
 
 def caption(results: Results) -> str:
-    """Return the sentence that says what the figures depend on."""
+    """Return a sentence with the conditions of the measurement."""
     found = results["environment"]
     what = "for a new dependency, " if "growth" in results else ""
     return (
@@ -197,7 +197,7 @@ def lines(results: Results) -> Figure:
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write the results as JSON, Markdown and SVG into a folder, which is made."""
+    """Write the results as JSON, Markdown and SVG to a folder. Create the folder if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     name = "growth" if "growth" in results else "results"
     chart = lines(results) if "growth" in results else bars(results)
