@@ -1,4 +1,4 @@
-"""A debugger, as far as a test needs one: it attaches, follows reloaded processes, and stops at a breakpoint.
+"""A minimal debugger for tests: it attaches, follows reloaded processes, and stops at a breakpoint.
 
 Source: https://microsoft.github.io/debug-adapter-protocol/specification, and for `debugpyAttach`
 https://github.com/microsoft/debugpy/wiki
@@ -15,24 +15,24 @@ from typing import Any, NamedTuple
 
 
 class Stop(NamedTuple):
-    """Where a thread stops: a file, as it is called on this machine, and a line."""
+    """Where a thread stops: the path of a file on this machine, and a line."""
 
     path: str
     line: int
 
 
 class Debugger:
-    """A connection to a debug adapter for each process that it announces, with one breakpoint in all of them."""
+    """Connections to a debug adapter, one for each process that it announces, with the same breakpoint in all."""
 
     def __init__(self, configuration: Mapping[str, Any], breakpoint_at: Stop) -> None:
         """Attach.
 
         Args:
-            configuration: What an editor attaches with: a configuration of `launch.json`, its variables replaced.
-            breakpoint_at: The file, as it is called on this machine, and the line.
+            configuration: A configuration of `launch.json` with its variables replaced.
+            breakpoint_at: The path of the file on this machine, and the line.
 
         Raises:
-            OSError: Nobody listens.
+            OSError: No debug adapter listens.
         """
         self._breakpoint = breakpoint_at
         self._configuration = configuration
@@ -41,22 +41,22 @@ class Debugger:
         self.attach(configuration)
 
     def attach(self, configuration: Mapping[str, Any]) -> None:
-        """Attach to one more process."""
+        """Attach to another process."""
         address = (str(self._configuration["connect"]["host"]), int(self._configuration["connect"]["port"]))
         self._sessions.append(_Session(address, configuration, self._breakpoint, self))
 
     def is_stopped(self, session: "_Session", thread: int) -> None:
-        """Take note of a thread that stopped."""
+        """Record that a thread stopped."""
         self._stopped.put((session, thread))
 
     def wait(self, seconds: float = 20) -> Stop:
-        """Wait until a thread stops at the breakpoint, let it go on, and return where it was.
+        """Wait until a thread stops at the breakpoint, let it continue, and return where it stopped.
 
         Raises:
-            queue.Empty: None did in time.
+            queue.Empty: No thread stopped in time.
         """
         session, thread = self._stopped.get(timeout=seconds)
-        return session.go_on(thread, seconds)
+        return session.resume(thread, seconds)
 
     def close(self) -> None:
         """Detach."""
@@ -65,7 +65,7 @@ class Debugger:
 
 
 class _Session:
-    """One connection: what is read comes in a thread of its own."""
+    """One connection. A thread reads its messages."""
 
     def __init__(
         self, address: tuple[str, int], configuration: Mapping[str, Any], breakpoint_at: Stop, debugger: Debugger
@@ -81,14 +81,14 @@ class _Session:
         self._request("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
         self._request("attach", **configuration)
 
-    def go_on(self, thread: int, seconds: float) -> Stop:
+    def resume(self, thread: int, seconds: float) -> Stop:
         self._request("stackTrace", threadId=thread, levels=1)
         frame = self._frames.get(timeout=seconds)
         self._request("continue", threadId=thread)
         return frame
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # already reset by the other side
+        with contextlib.suppress(OSError):  # the other side has already closed it
             self._socket.shutdown(socket.SHUT_RDWR)
         self._reader.join(timeout=10)
         self._stream.close()
@@ -102,32 +102,32 @@ class _Session:
         self._stream.flush()
 
     def _read(self) -> None:
-        with contextlib.suppress(ConnectionError):  # a process that is killed to be reloaded resets its connection
+        with contextlib.suppress(ConnectionError):  # a process that is replaced resets its connection
             while header := self._stream.readline():
                 self._stream.readline()  # the empty line after the only header
                 message = json.loads(self._stream.read(int(header.split(b":")[1])))
                 self._handle(message.get("event") or message["command"], message.get("body"))
 
-    def _handle(self, what: str, body: Any) -> None:
-        if what == "initialized":
+    def _handle(self, name: str, body: Any) -> None:
+        if name == "initialized":
             source, line = {"path": self._breakpoint.path}, self._breakpoint.line
             self._request("setBreakpoints", source=source, breakpoints=[{"line": line}])
             self._request("configurationDone")
-        elif what == "debugpyAttach":  # a new process
+        elif name == "debugpyAttach":  # a new process
             self._debugger.attach(body)
-        elif what == "stopped":
+        elif name == "stopped":
             self._debugger.is_stopped(self, body["threadId"])
-        elif what == "stackTrace":
+        elif name == "stackTrace":
             frame = body["stackFrames"][0]
             self._frames.put(Stop(frame["source"]["path"], frame["line"]))
 
 
 def configuration(project: Path, port: int) -> dict[str, Any]:
-    """Return the one configuration of a project's `launch.json`, as an editor that opened the project reads it.
+    """Return the only configuration of a project's `launch.json`, as an editor reads it.
 
     Args:
-        project: The folder that is open.
-        port: The port to attach to, instead of the one that the file names.
+        project: The folder that the editor opened.
+        port: The port to attach to, instead of the one in the file.
     """
     text = (project / ".vscode" / "launch.json").read_text()
     (found,) = json.loads(text.replace("${workspaceFolder}", str(project)))["configurations"]

@@ -1,4 +1,4 @@
-"""A rendered project as a user has it: committed, with a name and a port of its own, and driven with `make`."""
+"""A rendered project as a user has it: committed, with its own name and port, and driven with `make`."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ class Made:
         return self.folder / "src" / self.name.replace("-", "_")
 
     def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run make with the project's port; a failure is left to the caller."""
+        """Run make with the project's port. The caller checks the exit code."""
         return run("make", *arguments, cwd=self.folder, PORT=str(self.port), POETRY_PLUGINS=PLUGINS, **env)
 
     def check_make(self, *arguments: str, **env: str) -> str:
@@ -34,21 +34,24 @@ class Made:
         assert result.returncode == 0, result.stdout
         return result.stdout
 
-    def last_line(self, *arguments: str, **env: str) -> str:
-        """Run make, which must fail, and return the last line but make's own."""
+    def fail_make(self, *arguments: str, **env: str) -> str:
+        """Run make, which must fail, and return its output."""
         result = self.make(*arguments, **env)
         assert result.returncode != 0, result.stdout
-        lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]
-        return lines[-1]
+        return result.stdout
+
+    def container(self, service: str = "app") -> str:
+        """Return the name of the container that Compose v2 gives a service."""
+        return f"{self.folder.name}-{service}-1"
 
     def changed_files(self) -> list[str]:
-        """Return what changed since the project was committed, ignored files included."""
+        """Return the files that changed since the project was committed, ignored files included."""
         output = check_run("git", "status", "--porcelain", "--ignored", cwd=self.folder)
         return [line[3:] for line in output.splitlines()]
 
     def run_in_terminal(self, *arguments: str) -> "pexpect.spawn[str]":
-        """Start `make run` in a terminal of its own and return once the server listens."""
+        """Start `make run` in a terminal of its own and return once a worker has started."""
         env = os.environ | {"PORT": str(self.port)}
         server = pexpect.spawn("make", ["run", *arguments], cwd=self.folder, env=env, encoding="utf-8", timeout=120)
-        server.expect("Listening at")  # and read on till there: a terminal that nobody reads blocks what writes to it
+        server.expect(r"\[info\] started ")  # a process blocks if nobody reads the terminal that it writes to
         return server

@@ -1,4 +1,4 @@
-"""`make debug`: a real debugger attaches as `.vscode/launch.json` says, and stops where it is told to."""
+"""`make debug`: a real debugger attaches as `.vscode/launch.json` says, and stops at a breakpoint."""
 
 import os
 import threading
@@ -23,7 +23,7 @@ def debugged(day: Made, port: int) -> Iterator["pexpect.spawn[str]"]:
     """Run `make debug` in a terminal of its own, and press Ctrl-C in the end."""
     env = os.environ | {"PORT": str(day.port), "DEBUG_PORT": str(port)}
     terminal = pexpect.spawn("make", ["debug"], cwd=day.folder, env=env, encoding="utf-8", timeout=180)
-    # A terminal that nobody reads blocks what writes to it.
+    # A process blocks if nobody reads the terminal that it writes to.
     reader = threading.Thread(target=terminal.expect, args=(pexpect.EOF,), kwargs={"timeout": 300}, daemon=True)
     reader.start()
     try:
@@ -35,7 +35,7 @@ def debugged(day: Made, port: int) -> Iterator["pexpect.spawn[str]"]:
 
 
 def published_ports(name: str) -> str:
-    """Return what Docker says of the ports of a container once it is healthy, or nothing after a minute."""
+    """Return the published ports of a container when it is healthy, or an empty string after a minute."""
     filters = (f"--filter=name={name}", "--filter=health=healthy")
     for _ in range(120):
         if ports := check_run("docker", "ps", *filters, "--format={{.Ports}}", cwd=ROOT):
@@ -45,15 +45,15 @@ def published_ports(name: str) -> str:
 
 
 @contextmanager
-def asked(port: int) -> Iterator[None]:
-    """Ask the service all the while: the breakpoint reaches its process at some time."""
+def requests(port: int) -> Iterator[None]:
+    """Send requests all the time: the debugger sets the breakpoint in the process at an unknown time."""
     done = threading.Event()
 
-    def ask_on() -> None:
+    def send() -> None:
         while not done.wait(0.2):
             assert get(port, seconds=60).status == 200
 
-    client = threading.Thread(target=ask_on)
+    client = threading.Thread(target=send)
     client.start()
     try:
         yield
@@ -63,21 +63,21 @@ def asked(port: int) -> Iterator[None]:
 
 
 def line_of(file: Path, text: str) -> int:
-    """Return the number of the first line of a file that holds a text."""
+    """Return the number of the first line of a file that contains a text."""
     return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if text in line)
 
 
 @pytest.mark.parametrize(
     ("framework", "server", "marker"),
     [
-        ("flask", "gunicorn", '"version": VERSION,'),
-        ("fastapi", "gunicorn", "return Index(name="),
-        ("fastapi", "granian", "return Index(name="),
+        ("flask", "gunicorn", '"version": VERSION}'),
+        ("fastapi", "uvicorn", '"version": app.version}'),
+        ("fastapi", "granian", '"version": app.version}'),
     ],
 )
 def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str, made: Callable[..., Made]) -> None:
     day = made(framework, server)
-    day.check_make("up")  # which make debug takes the place of
+    day.check_make("up")  # `make debug` replaces it
     app = day.package / "app.py"
     port = free_port()
     with debugged(day, port):
@@ -86,7 +86,7 @@ def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str
         debugger = Debugger(configuration(day.folder, port), Stop(str(app), line_of(app, marker)))
         try:
             for _ in ("as it started", "reloaded"):
-                with asked(day.port):
+                with requests(day.port):
                     assert debugger.wait() == (str(app), line_of(app, marker))
                 with app.open("a") as text:
                     text.write("# edited\n")

@@ -1,79 +1,96 @@
-"""`make hooks`, and the checks where there is Poetry and no Docker."""
+"""`make hooks`: each commit runs the checks of `make lint`."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import Environment, Render, in_environment
+from tests.commands import check_run, commit, run
+from tests.conftest import Render
 from tests.docker import PLUGINS
 from tests.made import Made
-from tests.test_makefile import only_line, path_with
 
 
 @pytest.mark.docker
-def test_hooks_check_what_is_staged(made: Callable[..., Made]) -> None:
+def test_hook_refuses_a_commit_that_lint_refuses(made: Callable[..., Made]) -> None:
     day = made()
-    assert day.check_make("hooks").splitlines()[-1].startswith("Each commit is checked from now on")
-    assert day.check_make("hooks"), "again does no harm"
+    day.check_make("hooks")
     app = day.package / "app.py"
     text = app.read_text()
-
     app.write_text(text + "x = [ 1 ]\n")
-    check_run("git", "add", "--all", cwd=day.folder)
-    app.write_text(text)  # mended, but not staged
-    refused = run("git", "commit", "--message=fault", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
+    refused = run("git", "commit", "--all", "--message=fault", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
     assert refused.returncode != 0
     assert "1 file would be reformatted" in refused.stdout
-    assert app.read_text() == text, "the working tree is left alone"
+    lint = day.fail_make("lint")
+    names = {line.partition("....")[0] for line in lint.splitlines() if line.endswith(("Passed", "Failed", "Skipped"))}
+    assert len(names) == 8
+    assert all(name in refused.stdout for name in names), refused.stdout
+    assert app.read_text() == text + "x = [ 1 ]\n", "the hook changed the working tree"
 
-    check_run("git", "add", "--all", cwd=day.folder)
-    (day.folder / "README.md").write_text("<<<<<<< before updating\n")  # not staged, so nobody's business
-    (day.folder / "docker" / "note.txt").write_text("staged\n")
-    check_run("git", "add", "docker/note.txt", cwd=day.folder)
-    check_run("git", "commit", "--message=mended", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
-    assert check_run("git", "log", "-1", "--format=%s", cwd=day.folder).strip() == "mended"
+    app.write_text(text + "\n\nx = [1]\n")
+    check_run("git", "commit", "--all", "--message=fixed", cwd=day.folder, POETRY_PLUGINS=PLUGINS)
+    assert check_run("git", "log", "-1", "--format=%s", cwd=day.folder).strip() == "fixed"
+    assert day.changed_files() == []
 
 
-def test_hooks_say_where_they_cannot_go(project: Render) -> None:
+# Stands in for the target that the hook calls, and for the checks.
+LINT = "lint:\n\t@pwd >>'{log}'; env | grep '^GIT_' >>'{log}'; test ! -e fault\n"
+
+
+@pytest.mark.parametrize("subfolder", [".", "services/my service"])
+def test_hook_calls_lint_in_the_folder_of_the_project(subfolder: str, project: Render, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    folder = top / subfolder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    project().rename(folder)
+    commit(top, "start")
+    log = tmp_path / "log"
+    check_run("make", "hooks", cwd=folder)
+    (folder / "Makefile").write_text(LINT.format(log=log))
+    (top / "note").write_text("a change\n")
+    (folder / "fault").touch()
+    assert run("git", "commit", "--all", "--message=fault", cwd=top).returncode != 0
+    (folder / "fault").unlink()
+    check_run("git", "commit", "--all", "--message=fixed", cwd=top)
+    ran = [line for line in log.read_text().splitlines() if line.startswith("/")]
+    assert ran == [str(folder.resolve())] * 2
+    local = set(check_run("git", "rev-parse", "--local-env-vars", cwd=top).split())
+    assert not local & {line.partition("=")[0] for line in log.read_text().splitlines()}, "git in the checks sees them"
+
+
+def test_hook_runs_in_every_worktree(project: Render, tmp_path: Path) -> None:
     folder = project()
-    message = "This folder is not the top of a git repository: git init, then make hooks again."
-    assert only_line(run("make", "hooks", cwd=folder)) == message
+    log = tmp_path / "log"
+    commit(folder, "start")
+    other = tmp_path / "other"
+    check_run("git", "worktree", "add", "--quiet", other, "-b", "other", cwd=folder)
+    check_run("make", "hooks", cwd=other)
+    for one in (folder, other):
+        (one / "Makefile").write_text(LINT.format(log=log))
+        check_run("git", "commit", "--all", "--message=more", cwd=one)
+    assert [line for line in log.read_text().splitlines() if line.startswith("/")] == [str(folder), str(other)]
+
+
+def test_hooks_keep_a_hook_that_is_there(project: Render) -> None:
+    folder = project()
+    assert run("make", "hooks", cwd=folder).returncode != 0, "this is no git repository"
     commit(folder, "start")
     hook = folder / ".git" / "hooks" / "pre-commit"
     hook.write_text("#!/bin/sh\necho ours\n")
-    assert only_line(run("make", "hooks", cwd=folder)) == (
-        ".git/hooks/pre-commit is there already: add 'make --no-print-directory staged' to it."
-    )
+    hook.chmod(0o644)  # git ignores it
+    result = run("make", "hooks", cwd=folder)
+    assert result.returncode != 0, result.stdout
+    assert ".git/hooks/pre-commit" in result.stdout
     assert hook.read_text() == "#!/bin/sh\necho ours\n"
-    hook.write_text("#!/bin/sh\necho ours\nmake --no-print-directory staged\n")
-    check_run("make", "hooks", cwd=folder)
-    assert "echo ours" in hook.read_text(), "what is there stays there"
-    check_run("git", "config", "core.hooksPath", "/shared/hooks", cwd=folder)
-    assert only_line(run("make", "hooks", cwd=folder)).startswith(
-        "core.hooksPath is set, so git may share /shared/hooks"
-    )
+    assert hook.stat().st_mode & 0o777 == 0o644
 
 
-def test_poetry_takes_the_place_of_docker(environment: Environment, project: Render, tmp_path: Path) -> None:
+def test_hooks_go_where_git_looks_for_them(project: Render, tmp_path: Path) -> None:
     folder = project()
     commit(folder, "start")
-    variables = in_environment(environment("fastapi", "gunicorn"))
-    poetry = Path(check_run("sh", "-c", "command -v poetry", cwd=ROOT).strip())
-    tools = path_with(tmp_path)
-    Path(tools, "poetry").symlink_to(poetry)
-    env = {"VIRTUAL_ENV": variables["VIRTUAL_ENV"], "PATH": f"{variables['VIRTUAL_ENV']}/bin:{tools}"}
-    assert " passed" in check_run("make", "test", cwd=folder, **env)
-    assert check_run("make", "lint", cwd=folder, **env).count("Passed") == 7
-    app = folder / "src" / "my_service" / "app.py"
-    text = app.read_text()
-    app.write_text(text + "x = [ 1 ]\n")
-    assert check_run("make", "staged", cwd=folder, **env).count("Passed") == 7, "nothing of it is staged"
-    check_run("make", "hooks", cwd=folder, **env)
-    assert run("git", "commit", "--all", "--message=fault", cwd=folder, **env).returncode != 0
-    check_run("make", "format", cwd=folder, **env)
-    assert app.read_text().endswith("\nx = [1]\n")
-    check_run("git", "commit", "--all", "--message=mended", cwd=folder, **env)
-    check_run("make", "lock", cwd=folder, **env)
-    assert only_line(run("make", "up", cwd=folder, **env)).startswith("Docker is missing")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    check_run("git", "config", "core.hooksPath", str(shared), cwd=folder)
+    check_run("make", "hooks", cwd=folder)
+    assert (shared / "pre-commit").stat().st_mode & 0o111
+    assert not (folder / ".git" / "hooks" / "pre-commit").exists()

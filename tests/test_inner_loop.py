@@ -1,22 +1,26 @@
-"""Save and reload: how long an edit takes to be served, and what the development server makes of mistakes."""
+"""Save and reload: how long it takes to serve an edit, and how the development server handles errors and streams."""
 
 import os
 import re
+import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from scripts.servers import add_routes
 from tests.commands import ROOT, check_run
+from tests.conftest import STACKS
 from tests.docker import get, seconds_until
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
 
-# Flask's development server is the same, whichever serves in production.
-DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "gunicorn"), ("fastapi", "granian")]
+# Flask's development server is the same with both production servers.
+DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "uvicorn"), ("fastapi", "granian")]
 
 ROUTES = {
     "flask": """
@@ -47,7 +51,7 @@ def page(request: Request):
 
 
 def add_files(day: Made, framework: str) -> Path:
-    """Give a project a page of a template and a static file, and return its package."""
+    """Add a route that renders a template, and a static file. Return the package."""
     package = day.package
     for folder, file in (("templates", "page.html"), ("static", "page.css")):
         (package / folder).mkdir()
@@ -63,14 +67,14 @@ def add_files(day: Made, framework: str) -> Path:
 
 
 def replace(file: Path, text: str) -> None:
-    """Save a file as many editors do: write another, and give it the name."""
+    """Save a file as many editors do: write another file, then rename it."""
     other = file.with_name(f".{file.name}.new")
     other.write_text(text)
     os.replace(other, file)
 
 
 SAVES: list[Callable[[Path, str], object]] = [Path.write_text, replace]
-# Prints how many files the processes of a container watch with inotify, which needs no polling.
+# Prints how many inotify instances the processes of a container have: with inotify, they need not poll.
 WATCHED = (
     "import pathlib; fds = pathlib.Path('/proc').glob('[0-9]*/fd/*'); "
     "print(sum('inotify' in str(fd.readlink()) for fd in fds if fd.is_symlink()))"
@@ -78,19 +82,19 @@ WATCHED = (
 
 
 def processes(day: Made) -> int:
-    """Return how many processes the service has."""
-    return len(check_run("docker", "top", f"{day.name}-app-1", cwd=ROOT).splitlines())
+    """Return the number of processes of the service."""
+    return len(check_run("docker", "top", day.container(), cwd=ROOT).splitlines())
 
 
 @pytest.mark.parametrize(("framework", "server"), DEVELOPMENT_SERVERS)
-def test_what_is_saved_is_served(framework: str, server: str, made: Callable[..., Made]) -> None:
+def test_saved_files_are_served(framework: str, server: str, made: Callable[..., Made]) -> None:
     day = made(framework, server)
     package = add_files(day, framework)
     day.check_make("up")
     app = package / "app.py"
     text = app.read_text()
     at_rest = processes(day)
-    assert int(check_run("docker", "exec", f"{day.name}-app-1", "python", "-c", WATCHED, cwd=ROOT)) > 0
+    assert int(check_run("docker", "exec", day.container(), "python", "-c", WATCHED, cwd=ROOT)) > 0
 
     seconds = []
     for number, save in enumerate(SAVES * 3):
@@ -109,18 +113,87 @@ def test_what_is_saved_is_served(framework: str, server: str, made: Callable[...
     log = ""
     deadline = time.monotonic() + 10
     while "SyntaxError" not in log and time.monotonic() < deadline:
-        log = check_run("docker", "logs", f"{day.name}-app-1", cwd=ROOT)
+        log = check_run("docker", "logs", day.container(), cwd=ROOT)
     assert re.search(r'File "/app/src/\w+/app.py", line 1', log), log
     app.write_text(text)
     assert seconds_until('"ok"', day.port, "/health") < 2
 
-    for number in range(6):  # a second save at any time while the first is being loaded
+    for number in range(6):  # a second save while the first one is being loaded
         app.write_text(text)
         time.sleep(number * 0.1)
         app.write_text(text.replace('"/health"', f'"/second-{number}"'))
         assert seconds_until('"ok"', day.port, f"/second-{number}") < 3, number
     app.write_text(text)
     assert seconds_until('"ok"', day.port, "/health") < 2
-    time.sleep(2)  # for a server too many to show
+    time.sleep(2)  # a process that was not stopped would be visible by now
     assert processes(day) == at_rest
-    assert check_run("docker", "logs", f"{day.name}-app-1", cwd=ROOT).count("address already in use") == 0
+    assert check_run("docker", "logs", day.container(), cwd=ROOT).count("address already in use") == 0
+
+
+STREAMS = {
+    "flask": """
+
+@routes.get("/events")
+def events() -> object:
+    import time
+    from flask import Response
+
+    def stream():
+        while True:
+            yield "data: tick\\n\\n"
+            time.sleep(0.1)
+
+    return Response(stream(), mimetype="text/event-stream")
+""",
+    "fastapi": """
+
+@app.get("/events")
+async def events() -> object:
+    import asyncio
+    from fastapi.responses import StreamingResponse
+
+    async def stream():
+        while True:
+            yield "data: tick\\n\\n"
+            await asyncio.sleep(0.1)
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+""",
+}
+
+
+@contextmanager
+def endless_response(port: int) -> Iterator[socket.socket]:
+    """Hold a response that never ends, whose first event has arrived."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while b"data: tick" not in received:
+            block = client.recv(4096)
+            assert block, f"the server closed the connection: {received!r}"
+            received += block
+        yield client
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_endless_response_delays_neither_reload_nor_stop(
+    framework: str, server: str, made: Callable[..., Made]
+) -> None:
+    day = made(framework, server)
+    app = add_routes(day.folder, STREAMS[framework])
+    text = app.read_text()
+    day.check_make("up")
+    reloads = []
+    for number in range(3):
+        with endless_response(day.port):
+            app.write_text(text.replace('"/health"', f'"/health-{number}"'))
+            reloads.append(seconds_until('"ok"', day.port, f"/health-{number}"))
+    print(f"saved to served during a stream, {framework} with {server}: {[round(one, 2) for one in reloads]} s")
+    assert max(reloads) < 2, reloads
+
+    with endless_response(day.port):
+        start = time.monotonic()
+        check_run("docker", "stop", "--timeout=60", day.container(), cwd=ROOT)
+        stopped = time.monotonic() - start
+    print(f"stopped during a stream, {framework} with {server}: {stopped:.2f} s")
+    assert stopped < 2

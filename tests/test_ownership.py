@@ -1,4 +1,4 @@
-"""What the targets write belongs to who called make, and nothing else appears in the project."""
+"""Files that the targets write belong to the user who called make, and no other files appear in the project."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ CALLERS = sorted({OURSELVES, (1000, 1000), (501, 20)})
 
 @dataclass
 class MadeBy(Made):
-    """A project that belongs to a user, who calls make."""
+    """A project that belongs to the user who calls make."""
 
     uid: int
     gid: int
 
     def command(self, *arguments: str) -> list[str]:
-        """Return make as that user calls it, who may use Docker."""
+        """Return the command to call make as that user, who may use Docker."""
         return [*(become(self.uid, self.gid) if (self.uid, self.gid) != OURSELVES else []), "make", *arguments]
 
     def environment(self) -> dict[str, str]:
@@ -43,7 +43,7 @@ class MadeBy(Made):
 
 @pytest.fixture(params=CALLERS, ids=lambda caller: ":".join(map(str, caller)))
 def made_by(request: pytest.FixtureRequest, made: Callable[..., Made]) -> Iterator[MadeBy]:
-    """Return a project of each user, in a folder that others may enter; only root can become another."""
+    """Return a project of each user, in a folder that others may enter. Only root can become another user."""
     uid, gid = request.param
     if request.param != OURSELVES and os.getuid() != 0:
         pytest.skip("only root can become another user")
