@@ -282,8 +282,8 @@ def refuse_unfit_server(
     """Refuse a server that does not run the framework.
 
     Args:
-        context: The answers that are known so far, and those that a project has recorded.
-        given: Answers by question, which replace those of the context.
+        context: The answers that were given, or that a project has recorded.
+        given: Answers by question that apply where the context has none, such as the defaults in Copier's settings.
         servers: The servers of each framework.
         default: The framework if none is known.
 
@@ -293,11 +293,12 @@ def refuse_unfit_server(
     Raises:
         UndefinedError: The server is not one of the framework's; the message is one sentence.
     """
-    framework = str(given.get("framework", context.get("framework", default)))
-    server = str(given.get("server", context.get("server", servers[framework][0])))
-    if server not in servers[framework]:
+    framework = str(context.get("framework", given.get("framework", default)))
+    server = context.get("server", given.get("server"))
+    fitting = servers.get(framework, [])  # none for an unknown framework, which another rule refuses
+    if fitting and server is not None and server not in fitting:
         raise UndefinedError(
-            f"server must be one of {', '.join(servers[framework])} with framework {framework}, not {server!r}."
+            f"server must be one of {', '.join(fitting)} with framework {framework}, not {str(server)!r}."
         )
     return ""
 
@@ -353,7 +354,7 @@ def refuse_outdated_answers(context: Context, choices: Mapping[str, Sequence[str
             try:
                 refuse_bad_answers({question: context[question]}, choices)
             except UndefinedError as error:
-                advice = f"answer it anew, as in copier update {options} --data {question}=…"
+                advice = f"give another answer, as in copier update {options} --data {question}=…"
                 raise UndefinedError(f"{str(error.message).rstrip('.')}: {advice}") from error
     return ""
 
