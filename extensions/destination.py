@@ -1,5 +1,6 @@
-"""What the folder that Copier writes to holds already, and what is left to do there: functions of its files."""
+"""Functions of the files in the folder that Copier writes to: its project's name, its own files and manual steps."""
 
+import operator
 import re
 import runpy
 import shlex
@@ -13,18 +14,39 @@ from jinja2.exceptions import UndefinedError
 from jinja2.ext import Extension
 
 TEMPLATE = Path(__file__).parent.parent / "template"
-# Where the build decides whether a lock is stale: here, the same code decides.
+# The script that checks in the build whether a lock is stale. The same code checks it here.
 EXPORT_LOCK = TEMPLATE / "docker" / "export_lock.py"
-# Files that mean the same to their tool as one of the template's, which comes only where there is none of them.
+# Files that replace one of the template's for their tool: if a project has one, the template's file stays out.
 SAME_FILES = [
     ({"compose.yaml", "compose.yml", "docker-compose.yaml"}, {"docker-compose.yml", "docker-compose.override.yml"}),
     ({"GNUmakefile", "makefile"}, {"Makefile"}),
+    (
+        # https://docs.renovatebot.com/configuration-options/
+        {f"{folder}renovate.{suffix}" for folder in ("", ".github/", ".gitlab/") for suffix in ("json", "json5")}
+        | {".renovaterc", ".renovaterc.json", ".renovaterc.json5"},
+        {".github/renovate.json", ".gitlab/renovate.json"},
+    ),
 ]
-# Where Copier renders the old and the new version in an update, with the answers of a project that exists.
+# The folders in which Copier renders the old and the new version during an update, with the recorded answers.
 COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
-# What this template has recorded in every project from its first version on.
+# Questions whose answers every version of this template has recorded.
 RECORDED = ("app_name", "poetry_version", "user_uid")
-# What an update writes around lines that both sides changed; git's diff3 style has what they were in between.
+# The minor version of the oldest Python 3 that the template's dependencies are locked for.
+OLDEST_PYTHON = min(int(path.stem.rpartition("-3.")[2]) for path in TEMPLATE.parent.glob("locks/*.lock"))
+# The operators of version specifiers, of PEP 440 and of Poetry, applied to minor versions.
+OPERATORS = {
+    "": operator.eq,
+    "==": operator.eq,
+    "~": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.ge,
+    ">=": operator.ge,
+    "^": operator.ge,
+    "~=": operator.ge,
+}
+# The markers that an update writes around lines that both sides changed. Git's diff3 style adds the original lines.
 CONFLICT = re.compile(
     r"^<<<<<<< before updating\n((?s:.*?))(?:^\|{7} .*\n(?s:.*?))?^=======\n((?s:.*?))^>>>>>>> after updating\n",
     re.MULTILINE,
@@ -32,20 +54,20 @@ CONFLICT = re.compile(
 
 
 def _read(folder: PurePath, name: object) -> str:
-    """Return the text of a file, or an empty string where there is none, or no text in it."""
+    """Return the text of a file, or an empty string if there is no such file."""
     path = Path(folder, str(name))
     return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
 
 
 def _table(content: object, *names: str) -> dict[str, Any]:
-    """Return the table below a TOML document that has these names, one below the other, or an empty one."""
+    """Return the table of a TOML document with this path of names, or an empty one."""
     for name in names:
         content = content.get(name) if isinstance(content, dict) else None
     return content if isinstance(content, dict) else {}
 
 
 def _pyproject(folder: PurePath) -> dict[str, Any]:
-    """Return what a project's pyproject.toml says.
+    """Return the content of a project's pyproject.toml.
 
     Raises:
         UndefinedError: It cannot be read; the message is one sentence.
@@ -65,7 +87,7 @@ def _normalized(requirement: object) -> str:
 
 
 def is_moving_in(folder: PurePath, answers_file: PurePath) -> bool:
-    """Return whether a folder holds a Python project that this template did not make.
+    """Return whether a folder contains a Python project that was not created from this template.
 
     Args:
         folder: Where Copier writes to.
@@ -75,7 +97,7 @@ def is_moving_in(folder: PurePath, answers_file: PurePath) -> bool:
 
 
 def _recorded_name(folder: PurePath, answers_file: PurePath) -> str:
-    """Return the name of a project that exists, or an empty string."""
+    """Return the recorded name of a project, or an empty string."""
     recorded = re.search(r"^app_name: ['\"]?([a-z0-9-]+)", _read(folder, answers_file), re.MULTILINE)
     return recorded[1] if recorded else ""
 
@@ -86,10 +108,10 @@ def own_name(folder: PurePath, answers_file: PurePath, default: str) -> str:
     Args:
         folder: Where Copier writes to.
         answers_file: Where Copier keeps the answers, from there.
-        default: The name of a project that is new, or has none.
+        default: The name of a new project.
 
     Returns:
-        The name that is recorded, or that in `[project]` or `[tool.poetry]`, normalized as PEP 503 says.
+        The recorded name, or the name in `[project]` or `[tool.poetry]`, normalized as PEP 503 says, or the default.
 
     Raises:
         UndefinedError: The pyproject.toml cannot be read; the message is one sentence.
@@ -102,19 +124,19 @@ def own_name(folder: PurePath, answers_file: PurePath, default: str) -> str:
 
 
 def refuse_unfit_folder(folder: PurePath, answers_file: PurePath, unattended: object) -> str:
-    """Refuse a folder in which Copier would destroy something, or end half-way.
+    """Refuse a folder in which Copier would overwrite files, or stop halfway.
 
     Args:
         folder: Where Copier writes to.
         answers_file: Where Copier keeps the answers, from there.
-        unattended: Whether Copier must not ask what to do with files that are there.
+        unattended: Whether Copier cannot ask what to do with existing files.
 
     Returns:
         An empty string.
 
     Raises:
-        UndefinedError: The answers are another template's, or are lost, or pyproject.toml cannot be read, or there are
-            files in the way of a new project; the message is one sentence.
+        UndefinedError: The answers belong to another template, or are missing, or pyproject.toml cannot be read, or a
+            new project would overwrite files; the message is one sentence.
     """
     recorded = _read(folder, answers_file)
     if recorded and not all(re.search(rf"^{question}:", recorded, re.MULTILINE) for question in RECORDED):
@@ -137,7 +159,7 @@ def refuse_unfit_folder(folder: PurePath, answers_file: PurePath, unattended: ob
 
 
 def app_rename_error(app_name: object, folder: PurePath, answers_file: PurePath) -> str:
-    """Say that an answer would rename a project, which would leave behind what its team wrote in the old package.
+    """Refuse an answer that renames a project, because its code would stay in the old package.
 
     Args:
         app_name: The answer.
@@ -157,22 +179,22 @@ def app_rename_error(app_name: object, folder: PurePath, answers_file: PurePath)
 
 
 def is_compared(folder: PurePath) -> bool:
-    """Return whether Copier only renders a version to compare it, with the answers that a project has recorded."""
+    """Return whether Copier renders a version only to compare it, with the recorded answers of a project."""
     return any(part.startswith(COPIES) for part in folder.parts)
 
 
 def is_settled(app_name: object, folder: PurePath, answers_file: PurePath) -> bool:
-    """Return whether a project has this name already: it keeps it, whatever names a newer version reserves."""
+    """Return whether a project already has this name. It keeps the name even if a newer version reserves it."""
     if is_compared(folder):
         return True
     return app_name != "" and _recorded_name(folder, answers_file) == app_name
 
 
 def unsettled(answers: Mapping[str, object], folder: PurePath, answers_file: PurePath) -> dict[str, object]:
-    """Return the answers that are still to be checked: all but a name that the project has already.
+    """Return the answers to check: all except a name that the project already has.
 
     Args:
-        answers: Answers that were given, by question.
+        answers: The given answers, by question.
         folder: Where Copier writes to.
         answers_file: Where Copier keeps the answers, from there.
 
@@ -187,10 +209,11 @@ def unsettled(answers: Mapping[str, object], folder: PurePath, answers_file: Pur
 
 
 def template_files(package_name: str) -> list[str]:
-    """Return the files that the template has for some answers, as they are called in a project."""
+    """Return the files that the template has for any answers, by their names in a project."""
     paths = (str(path.relative_to(TEMPLATE)) for path in TEMPLATE.rglob("*") if path.is_file())
-    names = {re.sub(r"{%.*?%}", "", path).removesuffix(".jinja") for path in paths}
-    return sorted(name.replace("{{ package_name }}", package_name) for name in names if "_copier_conf" not in name)
+    names = {re.sub(r"{%.*?%}", "", path).removesuffix(".jinja") for path in paths if "_copier_conf" not in path}
+    names = {name.replace("{{ ci }}", ci) for name in names for ci in ("github", "gitlab")}
+    return sorted(name.replace("{{ package_name }}", package_name) for name in names)
 
 
 def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> list[str]:
@@ -202,13 +225,14 @@ def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> li
         package_name: The package, in `src/`.
 
     Returns:
-        Paths from the folder, sorted; none where no project moves in. A Compose file or a makefile of any name keeps
-        the template's out, and the tests of the starter stay away: the project has its own.
+        Paths from the folder, sorted; none where no project moves in. The template's files that one of `SAME_FILES`
+        replaces are among them, and so is `tests`: the project has tests of its own.
     """
     if not is_moving_in(folder, answers_file):
         return []
     own = {name for name in template_files(package_name) if Path(folder, name).exists()}
-    there = {path.name for path in Path(folder).iterdir()}
+    paths = [*Path(folder).iterdir(), *Path(folder).glob(".git*/*")]
+    there = {path.relative_to(folder).as_posix() for path in paths}
     for others, ours in SAME_FILES:
         if found := (others | ours) & there:
             own |= found | ours
@@ -216,12 +240,12 @@ def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> li
 
 
 def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
-    """Return those of some files that a folder has."""
+    """Return the files that exist in a folder."""
     return [name for name in names if Path(folder, name).exists()]
 
 
 def _is_fresh(pyproject: str, lock: str) -> bool:
-    """Return whether a lock fits a pyproject.toml; it does not fit one that cannot be read, or says nonsense."""
+    """Return whether a lock matches a pyproject.toml. It does not match an invalid one."""
     try:
         content_hash = runpy.run_path(str(EXPORT_LOCK))["content_hash"](tomllib.loads(pyproject))
     except (tomllib.TOMLDecodeError, AttributeError, TypeError):
@@ -230,12 +254,12 @@ def _is_fresh(pyproject: str, lock: str) -> bool:
 
 
 def advice(folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
-    """Return what is left to do after an update, a sentence each.
+    """Return the steps that are left after an update, one sentence each.
 
     Args:
         folder: The project.
         package_name: The package, in `src/`.
-        own: What `own_files` returned when it moved in, if it did; see `moving_in_steps` for these.
+        own: The project's own files, if it moved in: see `own_files` and `moving_in_steps`.
     """
     sentences = []
     marked = [name for name in template_files(package_name) if CONFLICT.search(_read(folder, name))]
@@ -243,18 +267,18 @@ def advice(folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]
         sentences.append(f"Conflicts: choose between the lines that are marked in {', '.join(marked)}.")
     rejected = that_exist([f"{name}.rej" for name in template_files(package_name)], folder)
     if rejected:
-        sentences.append(f"Rejected: put in by hand what {', '.join(rejected)} hold of your changes, then delete them.")
+        sentences.append(f"Rejected: apply {', '.join(rejected)} by hand, then delete what you have applied.")
     text, lock = _read(folder, "pyproject.toml"), _read(folder, "poetry.lock")
     sides = [CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
     if "pyproject.toml" not in own and not all(_is_fresh(side, lock) for side in sides):
-        sentences.append("pyproject.toml asks for other packages than poetry.lock holds: run make lock.")
+        sentences.append("poetry.lock does not match pyproject.toml: run make lock.")
     if not Path(folder, "src", package_name, "__init__.py").exists():
-        sentences.append(f"The package is not in src/{package_name}: what changed in its modules did not come.")
+        sentences.append(f"The package is not in src/{package_name}: its modules were not updated.")
     return sentences
 
 
 def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
-    """Return the requirements of a group, or of the service, that a project does not have, with spaces between."""
+    """Return the requirements of a group, or of the service, that a project does not have, separated by spaces."""
     theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
     tables = [_table(theirs, "tool", "poetry"), *_table(theirs, "tool", "poetry", "group").values()]
     named = {_normalized(name) for table in tables for name in _table(table, "dependencies")}
@@ -265,7 +289,7 @@ def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
 
 
 def _has_other_packages(folder: PurePath, package_name: str) -> bool:
-    """Return whether a project has a package that is not `src/package_name`, and not its tests."""
+    """Return whether a project has a package other than `src/package_name` and its tests."""
     found = {path.parent for path in Path(folder).glob("*/__init__.py")}
     found |= {path.parent for path in Path(folder).glob("src/*/__init__.py")}
     return bool(found - {Path(folder, "tests"), Path(folder, "src", package_name)})
@@ -278,24 +302,24 @@ def _has_service(folder: PurePath, name: str) -> bool:
 
 
 def is_in_repository(folder: PurePath) -> bool:
-    """Return whether git keeps a folder already."""
+    """Return whether a folder is in a git repository."""
     return any(Path(parent, ".git").exists() for parent in (Path(folder).resolve(), *Path(folder).resolve().parents))
 
 
-def _oldest_python(specifier: object) -> int:
-    """Return the minor version of the oldest Python 3 that a specifier such as `>=3.11` or `^3.9` names, or 0."""
-    found = re.search(r"3\.(\d+)", str(specifier))
-    return int(found[1]) if found else 0
+def _allows(specifier: object, minor: int) -> bool:
+    """Return whether a specifier such as `>=3.11,<3.14` or `^3.9` allows a minor version of Python 3."""
+    clauses = re.findall(r"([!<=>^~]*)\s*3\.(\d+)", str(specifier))
+    return all(OPERATORS[sign](minor, int(number)) for sign, number in clauses if sign in OPERATORS)
 
 
 def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
-    """Return what is to be done by hand in a project that moved in, a line each.
+    """Return the manual steps for a project that moved in, one line each.
 
     Args:
         pyproject: The text of the template's pyproject.toml, for the same answers.
         folder: The project.
         package_name: The package, in `src/`.
-        own: What `own_files` returned when it moved in.
+        own: The files that `own_files` returned when it moved in.
 
     Raises:
         UndefinedError: The pyproject.toml cannot be read; the message is one sentence.
@@ -308,8 +332,9 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
     legacy = _table(theirs, "tool", "poetry", "dependencies").get("python")
     python = _table(theirs, "project").get("requires-python") or legacy
     wanted = ours["project"]["requires-python"]
-    if _oldest_python(python) < _oldest_python(wanted):
-        steps.append(f'pyproject.toml: requires-python = "{wanted}", or less of it; it is {python or "not set"}')
+    image = int(wanted.partition("3.")[2].partition(",")[0])
+    if not python or not _allows(python, image) or _allows(python, OLDEST_PYTHON - 1):
+        steps.append(f'pyproject.toml: set requires-python = "{wanted}", as in the image; it is {python or "not set"}')
     if _table(theirs, "tool", "poetry").get("package-mode") is False:
         steps.append("pyproject.toml: remove package-mode = false, and name the package; the images install it")
     if f"src/{package_name}/__init__.py" not in own and _has_other_packages(folder, package_name):
@@ -322,7 +347,7 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
     if not _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock")):
         steps.append("make lock" if has_make else "poetry lock")
     if "docker-compose.yml" in own and "Makefile" not in own and not _has_service(folder, "poetry"):
-        steps.append("take over the services of the template's Compose files: the targets of the Makefile use them")
+        steps.append("add the services of the template's Compose files to yours: the Makefile uses them")
     return steps
 
 

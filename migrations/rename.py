@@ -1,10 +1,10 @@
-"""Carry what a team changed in a file over to the file's new name: what a migration of `copier.yml` runs.
+"""Merge a team's changes of a file into the file under its new name. Migrations in `copier.yml` run this script.
 
     python rename.py TEMPLATE ANSWERS_FILE OLD_VERSION OLD [OLDER ...] NEW
 
-runs in the project, after Copier has rendered NEW and removed OLD. It renders the old version of the template once
-more, so that only lines which both sides changed become a conflict, as everywhere in an update. A file that was renamed
-more than once has several former names: a project may come from before the first time.
+runs in the project, after Copier has rendered NEW and removed OLD. It renders the old version of the template again, so
+that, as in every update, only lines that both sides changed become a conflict. A file that was renamed more than once
+has several former names, because the project may be older than the first renaming.
 """
 
 import os
@@ -16,16 +16,16 @@ from pathlib import Path
 import yaml
 from copier import run_copy
 
-COPY = "copier._main.old_copy."  # as Copier itself calls it: extensions/destination.py knows the answers by it
+COPY = "copier._main.old_copy."  # the prefix that Copier uses itself, and that extensions/destination.py looks for
 
 
 def git(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    """Run git in the project; whether it succeeded is left to the caller."""
+    """Run git in the project. The caller checks the exit code."""
     return subprocess.run(["git", *arguments], capture_output=True, check=False)
 
 
 def committed(name: str) -> tuple[int, bytes] | None:
-    """Return the mode and the content of a regular file of the project's last commit, or nothing."""
+    """Return the mode and the content of a regular file in the project's last commit, or None."""
     listed = git("ls-tree", "HEAD", "--", name).stdout.split()
     if not listed or not listed[0].startswith(b"100"):
         return None
@@ -40,13 +40,13 @@ def write(name: str, mode: int, content: bytes) -> None:
 
 
 def rename(template: str, answers_file: str, version: str, *names: str) -> None:
-    """Merge the project's file into the template's, under the new name, or remove that where the old one was not its.
+    """Merge the project's file into the template's file of the new name, or remove the latter if the project has none.
 
     Args:
         template: The template's address or folder.
         answers_file: Where Copier keeps the answers, from the project's folder.
-        version: The version that the project was at, as a tag or a commit.
-        names: The file's former names, from the project's folder, and its new name as the last one.
+        version: The version of the template before the update, as a tag or a commit.
+        names: The file's former names, from the project's folder, then its new name.
 
     Source: https://git-scm.com/docs/git-merge-file
     """
@@ -69,9 +69,7 @@ def rename(template: str, answers_file: str, version: str, *names: str) -> None:
         if committed(new):
             if ours and ours[1] != (base / old).read_bytes():
                 write(old, *ours)
-                print(
-                    f"{old} is called {new} now, a name that you have taken: it stays as you made it.", file=sys.stderr
-                )
+                print(f"The template renamed {old} to {new}, which you have too: both stay unchanged.", file=sys.stderr)
             return
         if ours is None:
             Path(new).unlink()
@@ -80,7 +78,7 @@ def rename(template: str, answers_file: str, version: str, *names: str) -> None:
         merged.write_bytes(ours[1])
         labels = ["-L", "before updating", "-L", "last update", "-L", "after updating"]
         if git("merge-file", *labels, merged, base / old, Path(new).resolve()).returncode > 127:
-            print(f"{new} is as you left {old}: it cannot be merged.", file=sys.stderr)
+            print(f"{new} cannot be merged: it has the content of your {old}.", file=sys.stderr)
         write(new, ours[0], merged.read_bytes())
         Path(f"{old}.rej").unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.commands import ROOT, check_run, run
 
-# Where the images of this process of the tests go.
+# The images that this test process builds have this name.
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 REPOSITORY = f"template-test-{PROCESS}"
 # How a careful operator runs a container.
@@ -29,7 +29,21 @@ PROCESS_IDS = (
     "import pathlib; print(sorted({tuple(line.split()[1] for line in status.read_text().splitlines() "
     "if line.startswith(('Uid:', 'Gid:'))) for status in pathlib.Path('/proc').glob('[0-9]*/status')}))"
 )
-# What the stand-ins for the base images need where Poetry resolves; asleep with the official ones.
+# Prints the process IDs of a server's workers: the child processes of process 1, or process 1 itself if it has none.
+# The resource tracker of multiprocessing is no worker. A process may end while this reads /proc.
+WORKERS = """
+import contextlib, pathlib
+children, workers = [], []
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+        state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+        if parent == "1" and state not in "ZX":
+            children.append(folder.name)
+            if b"resource_tracker" not in (folder / "cmdline").read_bytes():
+                workers.append(folder.name)
+print(*workers if children else [1])
+"""
+# The stand-ins for the base images need this plugin when Poetry resolves. With the official images it does nothing.
 PLUGINS = "poetry-plugin-pypi-mirror"
 
 
@@ -43,57 +57,60 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer of a service: its status, its text and its headers, in lower case."""
+    """A response of a service: its status, its text and its headers, with their names in lower case."""
 
     status: int
     text: str
     headers: Mapping[str, str]
 
     def json(self) -> Any:
-        """Return the answer's JSON."""
+        """Return the JSON value of the text."""
         return json.loads(self.text)
 
 
-def ask(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
-    """Ask a service on loopback once.
+def ask(
+    port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None, method: str = "GET"
+) -> Response:
+    """Send one request to a service on loopback.
 
     Args:
         port: The port on 127.0.0.1.
-        path: The path to ask for.
-        seconds: How long each step may take, in seconds.
+        path: The path of the request.
+        seconds: The timeout of each step, in seconds.
         headers: Headers to send.
+        method: The method of the request.
 
     Returns:
-        The answer, whatever its status.
+        The response, whatever its status.
 
     Raises:
-        OSError: The service refuses the connection, or ends it.
-        http.client.HTTPException: What it says is no answer.
+        OSError: The service refuses or closes the connection.
+        http.client.HTTPException: The service sends no valid response.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET", path, headers=headers or {})
-        answer = connection.getresponse()
-        fields = {name.lower(): value for name, value in answer.getheaders()}
-        return Response(answer.status, answer.read().decode(), fields)
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, response.read().decode(), fields)
     finally:
         connection.close()
 
 
 def get(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
-    """Ask a service on loopback, again and again until it answers.
+    """Send a GET request to a service on loopback, and repeat it until there is a response.
 
     Args:
         port: The port on 127.0.0.1.
-        path: The path to ask for.
+        path: The path of the request.
         seconds: How long to try, in seconds.
         headers: Headers to send.
 
     Returns:
-        The first answer, whatever its status.
+        The first response, whatever its status.
 
     Raises:
-        TimeoutError: No answer came in time.
+        TimeoutError: There was no response in time.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -101,14 +118,14 @@ def get(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, s
             return ask(port, path, seconds, headers)
         except (OSError, http.client.HTTPException):
             time.sleep(0.05)
-    raise TimeoutError(f"no answer from port {port} within {seconds} s")
+    raise TimeoutError(f"no response from port {port} within {seconds} s")
 
 
 class Load:
-    """Clients that ask a service, one request after the other, each on a connection that is kept.
+    """Clients that send requests to a service, one after the other, each on one connection.
 
     Attributes:
-        outcomes: How often each status came, or each kind of failure, by its name.
+        outcomes: The number of responses with each status, and of errors of each class.
     """
 
     def __init__(self, port: int, path: str = "/", clients: int = 8) -> None:
@@ -116,8 +133,8 @@ class Load:
 
         Args:
             port: The port on 127.0.0.1.
-            path: The path to ask for.
-            clients: How many ask at the same time.
+            path: The path of the requests.
+            clients: The number of clients.
         """
         self.outcomes: Counter[str] = Counter()
         self._port = port
@@ -127,14 +144,14 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def start(self, count: int) -> None:
-        """Start to send so many requests in all."""
+        """Start to send this number of requests in total."""
         self._left = count
         self._threads = [threading.Thread(target=self._ask) for _ in range(self._clients)]
         for thread in self._threads:
             thread.start()
 
     def finish(self) -> Counter[str]:
-        """Wait until every request has its answer, and return the outcomes."""
+        """Wait until every request has its response, and return the outcomes."""
         for thread in self._threads:
             thread.join(timeout=120)
         return self.outcomes
@@ -145,9 +162,9 @@ class Load:
             self._left -= 1
             try:
                 connection.request("GET", self._path)
-                answer = connection.getresponse()
-                answer.read()
-                self.outcomes[str(answer.status)] += 1
+                response = connection.getresponse()
+                response.read()
+                self.outcomes[str(response.status)] += 1
             except (OSError, http.client.HTTPException) as error:
                 self.outcomes[type(error).__name__] += 1
                 connection.close()
@@ -155,7 +172,7 @@ class Load:
 
 
 def seconds_until(text: str, port: int, path: str = "/", seconds: float = 10) -> float:
-    """Return how many seconds it takes until a service's answer holds a text, at most `seconds`."""
+    """Return how many seconds it takes until a response contains a text, at most `seconds`."""
     start = time.monotonic()
     while time.monotonic() - start < seconds:
         if text in get(port, path).text:
@@ -165,12 +182,12 @@ def seconds_until(text: str, port: int, path: str = "/", seconds: float = 10) ->
 
 
 def inspect(kind: str, name: str) -> Any:
-    """Return what Docker knows of an image or a container."""
+    """Return the output of `docker inspect` for an image or a container."""
     return json.loads(check_run("docker", kind, "inspect", name, cwd=ROOT))[0]
 
 
 def is_in_layers(image: str, text: str) -> bool:
-    """Return whether a text occurs in the layers of an image, all of which must have been read."""
+    """Return whether a text occurs in the layers of an image."""
     wanted, found, tail, size = text.encode(), False, b"", 0
     with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -182,13 +199,13 @@ def is_in_layers(image: str, text: str) -> bool:
 
 
 def become(uid: int, gid: int) -> list[str]:
-    """Return what runs a command as another user, who may use Docker; only root can."""
+    """Return a command prefix that runs a command as another user with access to Docker. Only root can use it."""
     group = Path("/var/run/docker.sock").stat().st_gid
     return ["setpriv", f"--reuid={uid}", f"--regid={gid}", f"--groups={group}"]
 
 
 def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Build an image of a project, with BuildKit's plain progress as output; a failure is left to the caller."""
+    """Build an image of a project, with BuildKit's plain progress as output. The caller checks the exit code."""
     return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)
 
 
@@ -225,18 +242,18 @@ class Container:
     port: int
 
     def get(self, path: str = "/", seconds: float = 30, headers: Mapping[str, str] | None = None) -> Response:
-        """Ask the service until it answers, as the function `get` does."""
+        """Send a request until there is a response, as the function `get` does."""
         return get(self.port, path, seconds, headers)
 
     @property
     def address(self) -> str:
-        """The container's own address, past the port that Docker publishes."""
+        """The container's own address, to connect without Docker's port forwarding."""
         networks = inspect("container", self.id)["NetworkSettings"]["Networks"]
         return str(next(iter(networks.values()))["IPAddress"])
 
     def workers(self) -> set[int]:
-        """Return the process IDs that workers said they have, as they are in the container."""
-        return {int(pid) for pid in re.findall(r"(?:Booting|Spawning) worker.*?(?:pid|PID): (\d+)", self.logs())}
+        """Return the process IDs of the server's workers, as they are in the container."""
+        return {int(pid) for pid in self.execute("python", "-ISc", WORKERS).split()}
 
     def logs(self) -> str:
         """Return what the container has printed."""
@@ -247,7 +264,7 @@ class Container:
         return check_run("docker", "exec", self.id, *command, cwd=ROOT).strip()
 
     def health(self, unlike: str = "starting", seconds: float = 20) -> str:
-        """Return the container's health once it is unlike the given one, or after so many seconds."""
+        """Return the container's health when it differs from the given status, or after this number of seconds."""
         deadline = time.monotonic() + seconds
         while True:
             status = str(inspect("container", self.id)["State"]["Health"]["Status"])
@@ -256,16 +273,16 @@ class Container:
             time.sleep(0.2)
 
     def stop(self, signal: str = "SIGTERM") -> tuple[int, float]:
-        """Stop the container, with a minute's patience; return its exit code and the seconds it took."""
+        """Stop the container, with a timeout of one minute. Return its exit code and the seconds it took."""
         start = time.monotonic()
         check_run("docker", "stop", f"--signal={signal}", "--timeout=60", self.id, cwd=ROOT)
         return self.wait(), time.monotonic() - start
 
     def wait(self, seconds: float = 30) -> int:
-        """Wait until the container has ended by itself, for so many seconds; return its exit code.
+        """Wait until the container ends by itself, and return its exit code.
 
         Raises:
-            TimeoutError: The container is still running then.
+            TimeoutError: The container still runs after this number of seconds.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -278,13 +295,13 @@ class Container:
 
 @contextmanager
 def container(image: str, *options: str, port: int = 8000, command: tuple[str, ...] = ()) -> Iterator[Container]:
-    """Run an image in the background, its port published on loopback, and remove the container afterwards.
+    """Run an image in the background with its port published on loopback, and remove the container afterwards.
 
     Args:
         image: The image.
         options: More options of `docker run`.
         port: The port that the service listens on in the container.
-        command: What replaces the image's command.
+        command: The command to run instead of the image's.
 
     Yields:
         The container, which may still be starting.

@@ -25,7 +25,7 @@ from poetry.console.application import Application
 
 from extensions.answers import APP_NAME, FLAGS, app_name_error
 from scripts.locks import RESERVED_NAMES
-from tests.conftest import CHOICES, QUESTIONS, Environment, copy_checkout, in_environment
+from tests.conftest import CHOICES, QUESTIONS, STACKS, Environment, copy_checkout, in_environment
 from tests.test_extensions import HAZARDS
 from tests.test_rendering import PARSERS, texts
 
@@ -71,13 +71,24 @@ author_emails = st.just("") | st.builds(
     lambda local, host: f"{'.'.join(local)}@{'.'.join(host)}", st.lists(atoms, min_size=1, max_size=3), hosts
 )
 numbers = st.integers(1, 2**31 - 1)
+STACK = ("framework", "server")
+
+
+def split_stack(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return answers in which the stack is a framework and a server."""
+    return {name: answer for name, answer in answers.items() if name != "stack"} | dict(
+        zip(STACK, answers["stack"], strict=True)
+    )
+
+
 valid_answers = st.fixed_dictionaries(
     {
         "app_name": app_names,
         "app_description": descriptions,
         "author_name": author_names,
         "author_email": author_emails,
-        **{question: st.sampled_from(choices) for question, choices in CHOICES.items()},
+        **{question: st.sampled_from(choices) for question, choices in CHOICES.items() if question not in STACK},
+        "stack": st.sampled_from(STACKS),
         "poetry_version": st.builds("2.{}.{}".format, st.integers(3, 99), st.integers(0, 99)),
         "port": st.integers(1024, 65535),
         "user_uid": numbers,
@@ -85,7 +96,7 @@ valid_answers = st.fixed_dictionaries(
         "include_devcontainer": st.booleans(),
         "include_workshop": st.booleans(),
     }
-)
+).map(split_stack)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +143,7 @@ LINTERS = [
 @pytest.fixture(scope="module")
 def tools(environment: Environment) -> dict[str, str]:
     """Return the variables that put a project's own tools first."""
-    return in_environment(environment("fastapi", "gunicorn"))
+    return in_environment(environment("fastapi", "uvicorn"))
 
 
 def check_compose(text: str) -> None:

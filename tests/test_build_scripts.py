@@ -1,29 +1,47 @@
-"""The scripts that run inside the image's build, called as they are: the export of the lock, and the trimming."""
+"""The export of the lock, which runs in the build of the image, compared with Poetry's own export."""
 
 import copy
 import importlib.util
 import itertools
-import json
-import struct
+import re
+import shutil
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
+from packaging.markers import Marker
 from poetry.packages.locker import Locker
 
-from tests.commands import ROOT, check_run, run
-from tests.conftest import CHOICES, Render
+from scripts import locks
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import CHOICES, HOST_PYTHON, STACKS, Render
 
-SCRIPTS = ROOT / "template" / "docker"
+SCRIPT = ROOT / "template" / "docker" / "export_lock.py"
+PLATFORMS = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
+# What markers are evaluated for. Poetry limits its export to the Python that the project requires.
+ENVIRONMENTS = [
+    {
+        "sys_platform": platform,
+        "os_name": os_name,
+        "platform_system": system,
+        "platform_machine": machine,
+        "python_version": HOST_PYTHON,
+        "python_full_version": f"{HOST_PYTHON}.0",
+    }
+    for (platform, (os_name, system)), machine in itertools.product(PLATFORMS.items(), ["x86_64", "aarch64"])
+]
+
+# A requirement: where it comes from, its hashes, and the numbers of the environments that install it.
+Entry = tuple[str, frozenset[str], frozenset[int]]
 
 
-def load(name: str) -> ModuleType:
-    """Return a script of the build as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+def load_script() -> ModuleType:
+    """Return the script as a module."""
+    spec = importlib.util.spec_from_file_location("export_lock", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,45 +49,243 @@ def load(name: str) -> ModuleType:
     return module
 
 
-export_lock = load("export_lock")
-trim = load("trim")
+export_lock = load_script()
 
 
-def lines(requirements: str) -> set[tuple[str, frozenset[str], frozenset[tuple[str, str]]]]:
-    """Return each requirement with its hashes and the environments that its marker admits, in any order."""
-    found = set()
+def installing(marker: str) -> frozenset[int]:
+    """Return the numbers of the environments in which a marker is true."""
+    numbers = range(len(ENVIRONMENTS))
+    return frozenset(number for number in numbers if not marker or Marker(marker).evaluate(ENVIRONMENTS[number]))
+
+
+def parse(requirements: str, project: str | Path = "/app") -> set[Entry]:
+    """Return the requirements that some environment installs, in any order; paths begin at the project."""
+    entries = set()
     for line in requirements.replace("\\\n", " ").splitlines():
-        requirement, *hashes = line.split(" --hash=")
-        parsed = Requirement(requirement)
-        admitted = frozenset(
-            (python, platform)
-            for python, platform in itertools.product(CHOICES["python_version"], ["linux", "darwin", "win32"])
-            if parsed.marker is None
-            or parsed.marker.evaluate(
-                {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": platform}
-            )
-        )
-        found.add((f"{parsed.name}{parsed.specifier}", frozenset(map(str.strip, hashes)), admitted))
-    return found
+        requirement, *hashes = line.split("--hash=")
+        place, _, marker = requirement.strip().partition(" ; ")
+        place = re.sub(rf"(?:file://)?{re.escape(str(project))}/", "", place.replace("-url=", "-url "))
+        if place and (numbers := installing(marker)):
+            entries.add((place, frozenset(map(str.strip, hashes)), numbers))
+    return entries
 
 
-def export(project: Path, folder: Path, **env: str) -> tuple[int, str]:
-    """Run the export in a project; return its exit code and what it printed."""
-    result = run(sys.executable, SCRIPTS / "export_lock.py", folder, cwd=project, **env)
+def export(project: Path, *folder: Path, **env: str) -> tuple[int, str]:
+    """Run the export in a project; return its exit code and its output. It needs neither uv nor Poetry."""
+    result = run(sys.executable, SCRIPT, *folder, cwd=project, PATH="/usr/bin", **env)
     return result.returncode, result.stdout
 
 
-@pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_export_says_what_poetry_says(framework: str, render: Render, tmp_path: Path) -> None:
-    project = render(framework=framework)
-    assert export(project, tmp_path / "own", PATH="/usr/bin") == (0, ""), "it needs neither uv nor Poetry"
-    for name, options in (("main", []), ("all", ["--all-groups"])):
-        check_run("poetry", "export", *options, f"--output={tmp_path / name}", cwd=project)
-        own = lines((tmp_path / "own" / f"{name}.txt").read_text())
-        assert own == lines((tmp_path / name).read_text())
-        assert len(own) > (10 if name == "main" else 30)
-        assert all(hashes for _, hashes, _ in own)
-    assert (tmp_path / "own" / "build.txt").read_text().startswith("poetry-core==")
+def check_export(project: Path, folder: Path, extras: str = "") -> tuple[set[Entry], set[Entry]]:
+    """Export the lock of a project, compare it with Poetry's export, and return the requirements main and all."""
+    assert export(project, folder / "own", EXTRAS=extras) == (0, "")
+    chosen = [f"--extras={extra}" for extra in extras.lower().split()]
+    found = []
+    for name, options in (("main", chosen), ("all", ["--all-groups", "--all-extras"])):
+        check_run("poetry", "export", *options, f"--output={folder / name}", cwd=project)
+        theirs = parse((folder / name).read_text(), project)
+        if name == "main":  # production is no editable install
+            theirs = {
+                (re.sub(r"^-e (libs/(\S+))$", r"\2 @ \1", place), hashes, numbers) for place, hashes, numbers in theirs
+            }
+        files = [folder / "own" / f"{name}.txt", folder / "own" / f"{name}.local.txt"]
+        shared, local = (parse(file.read_text()) for file in files)
+        assert shared | local == theirs
+        assert {place for place, *_ in shared | local if "libs/" in place} == {place for place, *_ in local}
+        found.append(theirs)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_export_is_the_one_of_poetry(framework: str, server: str, render: Render, tmp_path: Path) -> None:
+    project = render(framework=framework, server=server, python_version=HOST_PYTHON)
+    main, everything = check_export(project, tmp_path)
+    assert (len(main) > 10, len(everything) > 30) == (True, True)
+    assert all(hashes for _, hashes, _ in main | everything)
+    assert re.fullmatch(r"poetry-core==[\d.]+\n", (tmp_path / "own" / "build.txt").read_text())
+
+
+# --- every kind of dependency -----------------------------------------------------------------------------------------
+
+OWN_LINES = """    # Your own, below: updates of the template change the lines above.
+]
+"""
+DEPENDENCIES = """    "plain",
+    "editable",
+    "editable-on-windows ; sys_platform == 'win32'",
+    "wheel-by-path",
+    "wheel-by-url",
+    "from-git",
+    "from-ssh",
+    "in-two-groups ; sys_platform == 'win32'",
+    "colorama (>=0.4) ; sys_platform == 'win32'",
+]
+
+[project.optional-dependencies]
+fast = ["fast"]
+cpu = ["engine"]
+cuda = ["engine"]
+"""
+GROUPS = """[dependency-groups]
+ops = ["in-two-groups ; sys_platform == 'darwin'", "colorama (>=0.4) ; platform_machine == 'aarch64'", "fast"]
+docs = ["only-in-docs"]
+"""
+SOURCES = """[tool.poetry.dependencies]
+plain = {{ path = "libs/plain" }}
+editable = {{ path = "libs/editable", develop = true }}
+editable-on-windows = {{ path = "libs/editable-on-windows", develop = true }}
+in-two-groups = {{ path = "libs/in-two-groups" }}
+fast = {{ path = "libs/fast" }}
+wheel-by-path = {{ path = "libs/wheel_by_path-1.0-py3-none-any.whl" }}
+wheel-by-url = {{ path = "libs/wheel_by_url-1.0-py3-none-any.whl" }}
+from-git = {{ git = "file://{repository}" }}
+from-ssh = {{ git = "file://{repository}", subdirectory = "nested/from-ssh" }}
+engine = [
+    {{ path = "libs/engine-cpu", markers = "extra == 'cpu' and extra != 'cuda'" }},
+    {{ path = "libs/engine-cuda", markers = "extra == 'cuda' and extra != 'cpu'" }},
+]
+
+[tool.poetry.group.ops.dependencies]
+in-two-groups = {{ path = "libs/in-two-groups" }}
+fast = {{ path = "libs/fast" }}
+
+[tool.poetry.group.docs]
+optional = true
+
+[tool.poetry.group.docs.dependencies]
+only-in-docs = {{ path = "libs/only-in-docs", develop = true }}
+
+[[tool.poetry.source]]
+name = "own"
+url = "https://own.example.com/simple"
+priority = "explicit"
+
+[tool.ruff]
+"""
+# What the lock would say of packages whose servers these tests cannot reach.
+REMOTE = [
+    (
+        'type = "file"\nurl = "libs/wheel_by_url-1.0-py3-none-any.whl"',
+        'type = "url"\nurl = "https://example.com/wheel_by_url-1.0-py3-none-any.whl"',
+    ),
+    (
+        r'(name = "from-ssh"\n(?:[^\[].*\n|\n)*\[package.source\]\ntype = "git"\nurl = )"[^"]+"',
+        r'\1"git@example.com:team/project.git"',
+    ),
+    (
+        r'(name = "structlog"\n(?:(?!\[\[package\]\]).*\n)*)',
+        r'\1[package.source]\ntype = "legacy"\nurl = "https://own.example.com/simple"\nreference = "own"\n\n',
+    ),
+]
+
+
+def write_library(folder: Path, name: str, version: str = "1.0") -> None:
+    """Write a package that Poetry builds."""
+    module = folder / name.replace("-", "_")
+    module.mkdir(parents=True)
+    (module / "__init__.py").touch()
+    (folder / "pyproject.toml").write_text(
+        f'[project]\nname = "{name}"\nversion = "{version}"\nrequires-python = ">=3.11"\n\n'
+        '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
+    )
+
+
+def write_wheel(folder: Path, name: str) -> None:
+    """Write a wheel without modules."""
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        metadata, normalized = f"{name}-1.0.dist-info", name.replace("_", "-")
+        wheel.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: {normalized}\nVersion: 1.0\n")
+        wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{metadata}/RECORD", "")
+
+
+def replace(file: Path, pattern: str, replacement: str) -> None:
+    """Replace the first match of a pattern in a file, which must have one."""
+    text, number = re.subn(pattern, replacement, file.read_text(), count=1)
+    assert number == 1, pattern
+    file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def every_kind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with dependencies of every kind, locked by Poetry."""
+    folder = tmp_path_factory.mktemp("kinds")
+    project, repository = folder / "project", folder / "repository"
+    shutil.copytree(render(python_version=HOST_PYTHON), project)
+    for name in ("plain", "editable", "editable-on-windows", "in-two-groups", "fast", "only-in-docs"):
+        write_library(project / "libs" / name, name)
+    for kind in ("cpu", "cuda"):
+        write_library(project / "libs" / f"engine-{kind}", "engine", f"1.0+{kind}")
+    for name in ("wheel_by_path", "wheel_by_url"):
+        write_wheel(project / "libs", name)
+    write_library(repository, "from-git")
+    write_library(repository / "nested" / "from-ssh", "from-ssh")
+    commit(repository, "two packages")
+    pyproject = project / "pyproject.toml"
+    replace(pyproject, re.escape(OWN_LINES), DEPENDENCIES)
+    replace(pyproject, r"\[dependency-groups\]\n(?=dev)", GROUPS)
+    replace(pyproject, r"\[tool.ruff\]\n", SOURCES.format(repository=repository))
+    check_run("poetry", "lock", cwd=project)
+    for pattern, replacement in REMOTE:
+        replace(project / "poetry.lock", pattern, replacement)
+    return project
+
+
+# In production, by the extras that are chosen.
+CHOSEN = {
+    "": set[str](),
+    "fast": {"libs/fast"},
+    "CPU fast": {"libs/engine-cpu", "libs/fast"},
+    "cuda": {"libs/engine-cuda"},
+}
+
+
+@pytest.mark.parametrize("extras", CHOSEN)
+def test_export_of_every_kind_of_dependency_is_the_one_of_poetry(extras: str, every_kind: Path, tmp_path: Path) -> None:
+    main, everything = check_export(every_kind, tmp_path, extras)
+    places = {place for place, *_ in main}
+    assert {path for place in places if (path := place.rpartition(" @ ")[2]).startswith("libs/")} == CHOSEN[extras] | {
+        "libs/plain",
+        "libs/editable",
+        "libs/editable-on-windows",
+        "libs/in-two-groups",
+        "libs/wheel_by_path-1.0-py3-none-any.whl",
+    }
+    assert "--extra-index-url https://own.example.com/simple" in places
+    assert "wheel-by-url @ https://example.com/wheel_by_url-1.0-py3-none-any.whl" in places
+    remote = {place.partition(" @ ")[0]: place for place in places if " @ git+" in place}
+    assert remote.keys() == {"from-git", "from-ssh"}
+    assert re.fullmatch(
+        r"from-ssh @ git\+ssh://git@example\.com/team/project\.git@[0-9a-f]{40}#subdirectory=nested/from-ssh",
+        remote["from-ssh"],
+    )
+    installed = {place: len(numbers) for place, _, numbers in everything}
+    assert installed["in-two-groups @ libs/in-two-groups"] == 4, "on Windows and macOS"
+    assert installed["-e libs/editable"] == installed["-e libs/only-in-docs"] == len(ENVIRONMENTS)
+    assert installed["-e libs/editable-on-windows"] == 2
+
+
+def test_extras_may_be_written_in_any_form(every_kind: Path, tmp_path: Path) -> None:
+    for number, extras in enumerate(("cpu fast", " fast,CPU", "Fast;cpu")):
+        assert export(every_kind, tmp_path / str(number), EXTRAS=extras) == (0, "")
+    first, *others = (parse((tmp_path / str(number) / "main.local.txt").read_text()) for number in range(3))
+    assert [entries == first for entries in others] == [True, True]
+
+
+def test_export_is_what_uv_can_read(every_kind: Path, tmp_path: Path) -> None:
+    """Without the packages of servers that the test cannot reach."""
+    check_run("uv", "venv", "--quiet", f"--python={sys.executable}", tmp_path / "venv", cwd=tmp_path)
+    for extras in ("", "cuda"):
+        folder = tmp_path / f"own{extras}"
+        assert export(every_kind, folder, EXTRAS=extras) == (0, "")
+        for name in ("main.local.txt", "all.local.txt"):
+            file = folder / name
+            file.write_text(file.read_text().replace("/app/", f"{every_kind}/"))
+            options = ("--dry-run", "--offline", "--no-deps", "--no-build-isolation", "--no-cache")
+            check_run("uv", "pip", "install", *options, "-r", file, cwd=tmp_path, VIRTUAL_ENV=str(tmp_path / "venv"))
+
+
+# --- markers ----------------------------------------------------------------------------------------------------------
 
 
 def test_export_joins_the_markers_of_the_groups_that_are_installed() -> None:
@@ -78,14 +294,28 @@ def test_export_joins_the_markers_of_the_groups_that_are_installed() -> None:
         "version": "1",
         "files": [{"file": "p.whl", "hash": "sha256:00"}],
         "groups": ["a", "b", "c"],
+        "markers": {"a": "sys_platform == 'win32'", "b": "python_version < '3.12' or os_name == 'nt'"},
     }
-    package["markers"] = {"a": "sys_platform == 'win32'", "b": "python_version < '3.12' or os_name == 'nt'"}
-    assert export_lock.requirement(package, {"a"}) == "p==1 ; (sys_platform == 'win32') --hash=sha256:00\n"
+    lock = {"package": [package]}
+    assert export_lock.requirements(lock, {"a"}) == ["p==1 ; (sys_platform == 'win32') --hash=sha256:00"]
     both = "(sys_platform == 'win32') or (python_version < '3.12' or os_name == 'nt')"
-    assert export_lock.requirement(package, {"a", "b"}) == f"p==1 ; {both} --hash=sha256:00\n"
-    assert export_lock.requirement(package, {"a", "b", "c"}) == "p==1 --hash=sha256:00\n"
-    assert export_lock.requirements({"package": [package]}, {"main"}) == ""
+    assert export_lock.requirements(lock, {"a", "b"}) == [f"p==1 ; {both} --hash=sha256:00"]
+    assert export_lock.requirements(lock, {"a", "b", "c"}) == ["p==1 --hash=sha256:00"]
+    assert export_lock.requirements(lock) == ["p==1 --hash=sha256:00"]
+    assert export_lock.requirements(lock, {"main"}) == []
 
+
+@pytest.mark.parametrize(
+    ("extras", "platforms"),
+    [(set[str](), set[str]()), ({"a"}, {"win32"}), ({"b-c"}, {"linux"}), ({"a", "b-c"}, {"win32", "linux"})],
+)
+def test_extra_installs_a_package_where_its_own_marker_says(extras: set[str], platforms: set[str]) -> None:
+    marker = "extra == 'a' and sys_platform == 'win32' or extra == \"b-c\" and sys_platform == 'linux'"
+    numbers = installing(export_lock.marker({"markers": marker}, {"main"}, extras))
+    assert {ENVIRONMENTS[number]["sys_platform"] for number in numbers} == platforms
+
+
+# --- whether the lock is fresh ----------------------------------------------------------------------------------------
 
 CHANGES: list[dict[str, Any]] = [
     {},
@@ -98,6 +328,8 @@ CHANGES: list[dict[str, Any]] = [
             "poetry": {"source": [{"name": "own", "url": "https://example.com"}], "group": {"dev": {"optional": True}}}
         }
     },
+    {"project": {"requires-python": ">=3.11"}},
+    {"project": {}, "dependency-groups": {}, "tool": {"poetry": {"dependencies": {"python": "^3.11"}, "extras": {}}}},
 ]
 
 
@@ -114,64 +346,51 @@ def test_content_hash_is_the_one_of_poetry(change: dict[str, Any], render: Rende
     assert export_lock.content_hash(pyproject) == Locker(Path("poetry.lock"), pyproject)._get_content_hash()
 
 
-FAKE_UVX = """#!{python}
-import json, pathlib, sys
-print("{said}", file=sys.stderr)
-print("-e file:///app/libs/one\\ntwo==2.0 \\\\\\n    --hash=sha256:2\\nthree @ file:///app/libs/three ; extra == 'x'")
-pathlib.Path("{log}").open("a").write(json.dumps(sys.argv[1:]) + "\\n")
-sys.exit({code})
-"""
-
-UNKNOWN = {
-    "stale": ('name = "structlog"', 'name = "structlog"', "structlog (>=26.1.0", "structlog (>=26.0.0"),
-    "format": ('lock-version = "2.1"', 'lock-version = "2.2"', "", ""),
-    "source": ("[package.dependencies]", '[package.source]\ntype = "git"\n\n[package.dependencies]', "", ""),
-    "extras": ("[metadata]", '[extras]\nfast = ["uvloop"]\n\n[metadata]', "", ""),
-    "no hash": ("files = [", "files = []\nothers = [", "", ""),
+STALE_OR_UNKNOWN = {
+    "changed": ("pyproject.toml", "structlog (>=26.1.0", "structlog (>=26.0.0", export_lock.STALE),
+    "no lock": ("poetry.lock", None, "", export_lock.STALE),
+    "format": (
+        "poetry.lock",
+        'lock-version = "2.1"',
+        'lock-version = "2.2"',
+        "poetry.lock does not have the format 2.1: run 'make lock', then build again.",
+    ),
 }
 
 
-@pytest.mark.parametrize("code", [0, 1])
-@pytest.mark.parametrize("case", UNKNOWN)
-def test_export_leaves_what_it_does_not_know_to_poetry(case: str, code: int, project: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", STALE_OR_UNKNOWN)
+@pytest.mark.parametrize("folders", [["out"], []], ids=["export", "check"])
+def test_lock_that_does_not_fit_is_refused_in_one_line(
+    case: str, folders: list[str], project: Render, tmp_path: Path
+) -> None:
     folder = project()
-    in_lock, replaced_in_lock, in_pyproject, replaced_in_pyproject = UNKNOWN[case]
-    for name, old, new in (
-        ("poetry.lock", in_lock, replaced_in_lock),
-        ("pyproject.toml", in_pyproject, replaced_in_pyproject),
-    ):
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-    said = "pyproject.toml changed significantly since poetry.lock was last generated." if case == "stale" else ""
-    log, uvx = tmp_path / "log", tmp_path / "uvx"
-    uvx.write_text(FAKE_UVX.format(python=sys.executable, log=log, code=code, said=said))
-    uvx.chmod(0o755)
-    env = {
-        "EXTRAS": "fast",
-        "POETRY_VERSION": "2.4.0",
-        "POETRY_PLUGIN_EXPORT_VERSION": "1.10.1",
-        "POETRY_PLUGINS": "one two",
-    }
-    ended, output = export(folder, tmp_path / "out", PATH=str(tmp_path), **env)
-    calls = [json.loads(line) for line in log.read_text().splitlines()]
-    tool = ["--from=poetry==2.4.0", "--with=poetry-plugin-export==1.10.1", "--with=one", "--with=two", "poetry"]
-    main = [*tool, "export", "--extras", "fast"]
-    if code == 0:
-        assert (ended, output.strip()) == (0, f"{said}\n{said}".strip())
-        assert calls == [main, [*tool, "export", "--all-groups", "--all-extras"]]
-        exported = {file.name: file.read_text() for file in (tmp_path / "out").iterdir() if file.name != "build.txt"}
-        three = "three @ file:///app/libs/three ; extra == 'x'\n"
-        assert exported == {
-            "main.txt": "two==2.0     --hash=sha256:2\n",
-            "main.local.txt": "file:///app/libs/one\n" + three,
-            "all.txt": "two==2.0     --hash=sha256:2\n",
-            "all.local.txt": "-e file:///app/libs/one\n" + three,
-        }
+    name, old, new, message = STALE_OR_UNKNOWN[case]
+    file = folder / name
+    if old is None:
+        file.unlink()
     else:
-        reason = export_lock.STALE if case == "stale" else "Poetry could not export poetry.lock: see above."
-        assert (ended, output.splitlines()[-1]) == (1, reason)
-        assert calls == [main]
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new, 1))
+    assert export(folder, *(tmp_path / name for name in folders)) == (1, f"{message}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_alone_writes_nothing(project: Render) -> None:
+    folder = project()
+    before = {path.relative_to(folder) for path in folder.rglob("*")}
+    assert export(folder) == (0, "")
+    assert {path.relative_to(folder) for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("python_version", CHOICES["python_version"])
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_shipped_lock_is_fresh(framework: str, server: str, python_version: str, render: Render) -> None:
+    project = render(framework=framework, server=server, python_version=python_version)
+    lock = tomllib.loads(locks.shipped_lock(framework, server, python_version).read_text())
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text())
+    assert lock["metadata"]["content-hash"] == export_lock.content_hash(pyproject)
+    assert export(project) == (0, "")
+    assert {framework, server} <= {package["name"] for package in lock["package"] if "main" in package["groups"]}
 
 
 def test_export_names_a_file_that_it_cannot_read(project: Render, tmp_path: Path) -> None:
@@ -183,38 +402,3 @@ def test_export_names_a_file_that_it_cannot_read(project: Render, tmp_path: Path
     assert output.startswith("poetry.lock cannot be read: ")
     assert output.endswith(" Run 'make lock', then build again.\n")
     assert output.count("\n") == 1
-
-
-def elf(tail: bytes) -> bytes:
-    """Return a 64-bit ELF file with one segment of 16 bytes, behind which there is a tail, with section headers."""
-    header = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 136, 0, 64, 56, 1, 64, 5, 4)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 120, 120, 120, 16, 16, 4096)
-    return header + segment + b"sixteen bytes :)" + tail
-
-
-def test_trim_cuts_debug_information_and_sources_in_c_only(tmp_path: Path) -> None:
-    kept = {
-        "module.py": b"print()",
-        "module.pyi": b"...",
-        "plain.so": elf(b"\0.text\0"),
-        "script.so": b"GROUP ( libc.so.6 )",
-        "tiny.so": b"",
-        "data.txt": elf(b"\0.debug_info\0"),
-    }
-    cut = {"debug.so": elf(b"\0.debug_info\0"), "versioned.so.1.2": elf(b"x" * 999 + b"\0.debug_info\0")}
-    for name, content in (kept | cut).items():
-        (tmp_path / name).write_bytes(content)
-    for suffix in ("c", "pyx", "pxd", "pxi"):
-        (tmp_path / f"source.{suffix}").touch()
-    (tmp_path / "folder.so").mkdir()
-    (tmp_path / "link.so").symlink_to("debug.so")
-    check_run(sys.executable, SCRIPTS / "trim.py", tmp_path, cwd=tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == kept.keys() | cut.keys() | {"folder.so", "link.so"}
-    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
-    for name in cut:
-        content = (tmp_path / name).read_bytes()
-        assert content[64:] == elf(b"")[64:]
-        assert struct.unpack_from("<Q", content, 40) == (0,)
-        assert struct.unpack_from("<HH", content, 60) == (0, 0)
-        assert content[:40] + content[48:60] == cut[name][:40] + cut[name][48:60]

@@ -235,7 +235,7 @@ def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     (tmp_path / "src" / "a" / "__init__.py").touch()
     pyproject = '[project]\nname = "a"\n{}dependencies = ["b"]\n'
     (tmp_path / "pyproject.toml").write_text(pyproject.format(""))
-    stale = "pyproject.toml asks for other packages than poetry.lock holds: run make lock."
+    stale = "poetry.lock does not match pyproject.toml: run make lock."
     assert destination.advice(tmp_path, "a", []) == [stale]
     content_hash = hashlib.sha256(
         json.dumps({"project": {"dependencies": ["b"]}, "tool": {"poetry": {}}}, sort_keys=True).encode()
@@ -257,7 +257,7 @@ def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile.rej").touch()
     assert destination.advice(tmp_path, "a", [])[:2] == [
         "Conflicts: choose between the lines that are marked in pyproject.toml.",
-        "Rejected: put in by hand what Dockerfile.rej hold of your changes, then delete them.",
+        "Rejected: apply Dockerfile.rej by hand, then delete what you have applied.",
     ]
 
 
@@ -275,7 +275,7 @@ def test_conflict_in_the_style_of_diff3_has_two_sides_too(tmp_path: Path) -> Non
 
 OURS = """
     [project]
-    requires-python = ">=3.11,<4.0"
+    requires-python = ">=3.14,<3.15"
     dependencies = ["Flask (>=3,<4)", "a-b[c] (>=1)", "d>=1", "e", "new (>=2,<3)"]
     [dependency-groups]
     dev = ["pytest (>=9)", "ruff (>=1)"]
@@ -302,7 +302,7 @@ def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
         (tmp_path / name / "__init__.py").touch()
     assert destination.moving_in_steps(OURS, tmp_path, "a", []) == []
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
-        'pyproject.toml: requires-python = ">=3.11,<4.0", or less of it; it is >=3.9',
+        'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.9',
         "pyproject.toml: remove package-mode = false, and name the package; the images install it",
         "move your package to src/a, and say so in pyproject.toml; the images install it",
         'make add PKG="new>=2,<3"',
@@ -320,12 +320,99 @@ def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
     assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == ["make lock"]
     own = ["compose.yaml", "docker-compose.yml", "pyproject.toml"]
-    take_over = "take over the services of the template's Compose files: the targets of the Makefile use them"
+    add_services = "add the services of the template's Compose files to yours: the Makefile uses them"
     (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n")
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock", take_over]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock", add_services]
     assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == ["poetry lock"]
     (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n  poetry: {}\n")
     assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
+
+
+@pytest.mark.parametrize(
+    ("requires_python", "is_fit"),
+    [
+        (">=3.14,<3.15", True),
+        (">=3.11", True),
+        (">=3.12,<4.0", True),
+        ("^3.11", True),
+        ("~3.14", True),
+        ("==3.14.*", True),
+        (">=3.11,!=3.12.*", True),
+        (">=3.9", False),
+        ("^3.10", False),
+        (">=3", False),
+        (">=3.11,<3.14", False),
+        (">=3.15", False),
+        ("~3.13", False),
+        (">=3.11,!=3.14.*", False),
+    ],
+)
+def test_moving_in_asks_for_a_range_with_the_python_of_the_image(
+    requires_python: str, is_fit: bool, tmp_path: Path
+) -> None:
+    """And without the versions that are older than those that the template supports."""
+    (tmp_path / "pyproject.toml").write_text(OURS.replace(">=3.14,<3.15", requires_python))
+    steps = destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"])
+    assert [step for step in steps if "requires-python" in step] == (
+        []
+        if is_fit
+        else [f'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is {requires_python}']
+    )
+
+
+@pytest.mark.parametrize("name", ["renovate.json", ".github/renovate.json5", ".gitlab/renovate.json", ".renovaterc"])
+def test_configuration_of_renovate_in_any_place_stays_the_only_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    own = {name, ".github/renovate.json", ".gitlab/renovate.json", "pyproject.toml", "tests"}
+    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == sorted(own)
+
+
+SERVERS = {"flask": ["gunicorn", "granian"], "fastapi": ["uvicorn", "granian"]}
+
+
+def refuse_unfit_server(given: dict[str, object], **known: object) -> str:
+    """Call the filter as copier.yml does, with the answers that are known so far as its context."""
+    environment = Environment(extensions=[answers.AnswersExtension])  # noqa: S701 # no HTML
+    template = environment.from_string("{{ given | refuse_unfit_server(servers, 'fastapi') }}")
+    return template.render(given=given, servers=SERVERS, **known)
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ({}, {}),
+        ({"server": "uvicorn"}, {}),
+        ({"framework": "flask"}, {}),
+        ({"framework": "flask", "server": "gunicorn"}, {}),
+        ({"framework": "flask"}, {"server": "granian"}),
+        ({"server": "gunicorn"}, {"framework": "flask"}),
+        ({}, {"framework": "fastapi", "server": "granian"}),
+        ({"framework": "django", "server": "uvicorn"}, {}),  # another rule refuses it
+    ],
+)
+def test_server_that_fits_the_framework_is_taken(given: dict[str, object], known: dict[str, object]) -> None:
+    assert refuse_unfit_server(given, **known) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "framework", "server"),
+    [
+        ({"server": "gunicorn"}, {}, "fastapi", "gunicorn"),
+        ({"framework": "flask", "server": "uvicorn"}, {}, "flask", "uvicorn"),
+        ({"framework": "flask"}, {"server": "uvicorn"}, "flask", "uvicorn"),
+        ({"server": "uvicorn"}, {"framework": "flask"}, "flask", "uvicorn"),
+        ({}, {"framework": "fastapi", "server": "gunicorn"}, "fastapi", "gunicorn"),
+    ],
+)
+def test_server_that_does_not_fit_the_framework_is_refused(
+    given: dict[str, object], known: dict[str, object], framework: str, server: str
+) -> None:
+    servers = ", ".join(SERVERS[framework])
+    with pytest.raises(UndefinedError) as refusal:
+        refuse_unfit_server(given, **known)
+    assert refusal.value.message == f"server must be one of {servers} with framework {framework}, not {server!r}."
 
 
 @pytest.mark.parametrize("module", [answers, destination, quoting])

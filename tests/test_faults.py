@@ -1,18 +1,19 @@
-"""What the production container does when something goes wrong in it, or comes at it."""
+"""Faults of the production container: killed workers, failed starts, full disks and hostile clients."""
 
+import http.client
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
 from scripts.servers import MEMORY
-from tests.conftest import STACKS, Image, Render
-from tests.docker import HARDENED, Load, ask, container
+from tests.commands import ROOT, check_run
+from tests.conftest import STACKS, Image
+from tests.docker import HARDENED, Load, ask, container, inspect
 
 pytestmark = pytest.mark.docker
 
@@ -31,32 +32,40 @@ def test_killed_worker_is_replaced(framework: str, server: str, image: Image) ->
         before = service.workers()
         service.execute("python", "-c", KILL, str(max(before)))
         outcomes = load.finish()
-        # A client whose request was cut may connect once more before the kernel has closed the worker's own socket.
+        # A client whose request was cut may connect again before the kernel has closed the worker's own socket.
         assert outcomes["200"] >= 1200 - 2 * clients, outcomes
         assert len(service.workers() - before) == 1
-        answering = {service.get("/who").json()["pid"] for _ in range(40)}
-        assert len(answering) == 2
-        assert str(max(before)) not in answering
+        serving = {service.get("/who").json()["pid"] for _ in range(40)}
+        assert len(serving) == 2
+        assert str(max(before)) not in serving
         assert service.stop()[0] == 0
 
 
-FAULTS = [(*stack, "import") for stack in STACKS] + [(*stack, "lifespan") for stack in STACKS if stack[0] == "fastapi"]
+# Stack, fault and number of workers. With several workers, only Gunicorn ends: docs/deploy.md of the project.
+FAILED_STARTS = [
+    *((*stack, "import", 1) for stack in STACKS),
+    *((*stack, "lifespan", 1) for stack in STACKS if stack[0] == "fastapi"),
+    ("flask", "gunicorn", "import", 2),
+]
 
 
-@pytest.mark.parametrize(("framework", "server", "fault"), FAULTS)
-def test_service_that_does_not_start_ends_the_container(framework: str, server: str, fault: str, image: Image) -> None:
+@pytest.mark.parametrize(("framework", "server", "fault", "workers"), FAILED_STARTS)
+def test_service_that_does_not_start_ends_the_container(
+    framework: str, server: str, fault: str, workers: int, image: Image
+) -> None:
     name = image(on_trial=True, framework=framework, server=server)
-    with container(name, f"--env=TRIAL_FAULT={fault}", "--env=WEB_CONCURRENCY=2") as service:
+    with container(name, f"--env=TRIAL_FAULT={fault}", f"--env=WEB_CONCURRENCY={workers}") as service:
         assert service.wait(seconds=20) != 0
         log = service.logs()
         assert "Traceback (most recent call last):" in log
-        assert re.search(r"RuntimeError: planted$", log, re.M), log
-        assert len(service.workers()) == 2, log
+        assert "RuntimeError: planted" in log
+        if server == "gunicorn":
+            assert log.count("Booting worker") == workers, log
 
 
 @pytest.mark.parametrize("options", [["--shm-size=64k"], ["--tmpfs=/tmp:size=64k"]], ids=["small-shm", "full-tmp"])
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_service_needs_no_room(framework: str, server: str, options: list[str], image: Image) -> None:
+def test_service_needs_no_disk_space(framework: str, server: str, options: list[str], image: Image) -> None:
     with container(image(framework=framework, server=server), *HARDENED, *options) as service:
         service.get("/health")
         service.execute("sh", "-c", "head -c 1M /dev/zero >/tmp/file || true")
@@ -65,16 +74,18 @@ def test_service_needs_no_room(framework: str, server: str, options: list[str], 
 
 
 BROKEN_OUTPUTS = {
-    "closed": "exec entrypoint.sh >&-",
-    "closed-both": "exec entrypoint.sh >&- 2>&-",
-    "nobody-reads": "mkfifo /tmp/pipe; head -n 1 /tmp/pipe >/dev/null & exec entrypoint.sh >/tmp/pipe",
+    "closed": 'exec entrypoint.sh "$@" >&-',
+    "closed-both": 'exec entrypoint.sh "$@" >&- 2>&-',
+    "nobody-reads": 'mkfifo /tmp/pipe; head -n 1 /tmp/pipe >/dev/null & exec entrypoint.sh "$@" >/tmp/pipe',
 }
 
 
 @pytest.mark.parametrize("script", BROKEN_OUTPUTS.values(), ids=BROKEN_OUTPUTS)
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_service_without_an_output_serves(framework: str, server: str, script: str, image: Image) -> None:
-    with container(image(framework=framework, server=server), command=("sh", "-c", script)) as service:
+    name = image(framework=framework, server=server)
+    command = ("sh", "-c", script, "sh", *inspect("image", name)["Config"]["Cmd"])
+    with container(name, command=command) as service:
         assert service.get("/health", seconds=10).status == 200
         assert [service.get("/", seconds=5).status for _ in range(20)] == [200] * 20
         code, seconds = service.stop()
@@ -99,7 +110,7 @@ def test_memory_does_not_grow(framework: str, server: str, image: Image) -> None
         assert used[1] <= used[0] * 1.1, used
 
 
-# A request, and what may come back: a status, or nothing where the connection is closed instead of a refusal.
+# A request, and the statuses that may come back. A server may also close the connection without a response.
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
     "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), {b"400"}),
@@ -127,35 +138,42 @@ REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
 
 
 def send(port: int, request: bytes) -> bytes:
-    """Send bytes to a service on loopback, and return what comes back within two seconds, if anything does."""
-    answer = b""
+    """Send bytes to a service on loopback, and return the bytes that it sends within two seconds."""
+    response = b""
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection, suppress(OSError):
         connection.sendall(request)
         while data := connection.recv(65536):
-            answer += data
+            response += data
             connection.settimeout(0.2)
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_bad_requests_are_refused(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")
-        met = {}
+        workers = service.workers()
+        statuses, with_traceback, tracebacks = {}, set(), 0
         for name, (request, _) in REQUESTS.items():
-            answer = send(service.port, request)
-            assert b"root:" not in answer, name
-            met[name] = answer.split(b" ")[1][:3] if answer.startswith(b"HTTP/1") else b""
+            response = send(service.port, request)
+            assert b"root:" not in response, name
+            statuses[name] = response.split(b" ")[1][:3] if response.startswith(b"HTTP/1") else b""
             assert service.get("/health", seconds=2).status == 200, name
-        assert {name: status for name, status in met.items() if status and status not in REQUESTS[name][1]} == {}
-        assert {name for name, status in met.items() if not status} & {"no-host", "two-hosts", "strange-host"} == set()
-        assert service.workers() == {int(service.get("/who").json()["pid"])}, "a request ended the worker"
-        assert "Traceback" not in service.logs()
+            if (count := service.logs().count("Traceback")) > tracebacks:
+                with_traceback.add(name)
+                tracebacks = count
+        assert {name: status for name, status in statuses.items() if status and status not in REQUESTS[name][1]} == {}
+        silent = {name for name, status in statuses.items() if not status}
+        assert silent & {"no-host", "two-hosts", "strange-host"} == set()
+        assert workers == service.workers() == {int(service.get("/who").json()["pid"])}, "a request ended the worker"
+        # h11 refuses to send a response to a request with a bad body, and uvicorn logs the exception.
+        bad_bodies = {"bad-chunk", "trailers-of-megabytes"}
+        assert with_traceback <= (bad_bodies if server == "uvicorn" else set()), service.logs()
 
 
 @contextmanager
 def slow_clients(port: int, count: int, seconds: float) -> Iterator[None]:
-    """Keep connections open that send the head of a request letter by letter, and never finish it."""
+    """Keep connections open that send the headers of a request byte by byte, and never finish them."""
     enough = threading.Event()
     connections = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(count)]
 
@@ -180,7 +198,7 @@ def slow_clients(port: int, count: int, seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_hundred_slow_clients_keep_nobody_out(framework: str, server: str, image: Image) -> None:
+def test_hundred_slow_clients_block_no_other_client(framework: str, server: str, image: Image) -> None:
     with container(image(framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")
         with slow_clients(service.port, count=100, seconds=0.1):
@@ -192,30 +210,79 @@ def test_hundred_slow_clients_keep_nobody_out(framework: str, server: str, image
                 time.sleep(0.1)
 
 
-def test_client_that_never_asks_is_dropped(image: Image, render: Render, tmp_path: Path) -> None:
-    """Shorten the patience of Uvicorn's protocol, and see that it ends; Granian's and Gunicorn's own are theirs."""
-    settings = (render(framework="fastapi") / "gunicorn.conf.py").read_text()
-    impatient = tmp_path / "gunicorn.conf.py"
-    impatient.write_text(settings.replace("SECONDS_FOR_A_HEAD = 20", "SECONDS_FOR_A_HEAD = 1"))
-    with container(image(framework="fastapi"), f"--volume={impatient}:/app/gunicorn.conf.py:ro") as service:
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_endless_headers_are_refused(framework: str, server: str, image: Image) -> None:
+    """Send headers until the server closes the connection, which must not take more than 8 MB."""
+    sent, headers = 0, b"X-Endless: " + b"a" * 4000 + b"\r\n"
+    with container(image(framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")
-        for said in (b"", b"GET / HTTP/1.1\r\nHost: loc", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /"):
-            with socket.create_connection((service.address, 8000), timeout=5) as connection:
-                connection.sendall(said)
-                start = time.monotonic()
-                while connection.recv(65536):
-                    pass
-                assert 0.5 < time.monotonic() - start < 4, said
+        # Without Docker's port forwarding, which would accept data that the server does not read.
+        with socket.create_connection((service.address, 8000), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+            with suppress(ConnectionResetError, BrokenPipeError):
+                while sent < 64 * 2**20:
+                    connection.sendall(headers)
+                    sent += len(headers)
+        assert sent < 8 * 2**20
+        assert service.get("/health", seconds=2).status == 200
+
+
+# Print the keep-alive timeout that a server takes from the environment and its settings file.
+KEEP_ALIVE = {
+    "gunicorn": "gunicorn --print-config | grep '^keepalive '",
+    "uvicorn": "python -c 'import uvicorn.main as m; "
+    'print(m.main.make_context("uvicorn", ["a:b"]).params["timeout_keep_alive"])\'',
+}
+
+
+@pytest.mark.parametrize("server", KEEP_ALIVE)
+def test_idle_connections_have_a_timeout_of_75_seconds(server: str, image: Image) -> None:
+    (framework,) = (framework for framework, name in STACKS if name == server)
+    command = ("run", "--rm", image(framework=framework, server=server), "sh", "-c", KEEP_ALIVE[server])
+    assert check_run("docker", *command, cwd=ROOT).split()[-1] == "75"
+
+
+def get_on(connection: http.client.HTTPConnection) -> int:
+    """Send a request on an open connection, and return the status of the response."""
+    socket_before = connection.sock
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    response.read()
+    assert connection.sock is socket_before, "the connection was not kept"
+    return response.status
+
+
+@pytest.mark.parametrize("seconds", [10, pytest.param(74, marks=pytest.mark.slow)])
+def test_idle_connection_stays_open(seconds: int, image: Image) -> None:
+    """Keep a connection to each stack idle, all at the same time. Granian never closes it, the others after 75 s."""
+    with ExitStack() as stack:
+        connections = {}
+        for framework, server in STACKS:
+            service = stack.enter_context(container(image(framework=framework, server=server)))
+            service.get("/health")
+            connection = http.client.HTTPConnection(service.address, 8000, timeout=5)
+            connection.connect()
+            connections[framework, server] = stack.enter_context(closing(connection))
+        assert {stack: get_on(connection) for stack, connection in connections.items()} == dict.fromkeys(STACKS, 200)
+        time.sleep(seconds)
+        assert {stack: get_on(connection) for stack, connection in connections.items()} == dict.fromkeys(STACKS, 200)
+        if seconds == 74:
+            time.sleep(78)
+            for (framework, server), connection in connections.items():
+                if server == "granian":
+                    assert get_on(connection) == 200, framework
+                else:
+                    assert connection.sock.recv(1) == b"", server
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_production_has_no_debugger(framework: str, server: str, image: Image) -> None:
-    asked = [f"--env={name}=1" for name in ("FLASK_DEBUG", "DEBUG", "PYTHONINSPECT", "PYTHONDEVMODE")]
+    variables = [f"--env={name}=1" for name in ("FLASK_DEBUG", "DEBUG", "PYTHONDEVMODE")]
     name = image(on_trial=True, framework=framework, server=server)
-    with container(name, *asked, "--env=FLASK_ENV=development", "--interactive") as service:
-        answer = service.get("/boom")
-        assert answer.status == 500
-        assert not re.search("traceback|planted|debugger|console", answer.text, re.I), answer.text
+    with container(name, *variables, "--env=FLASK_ENV=development", "--interactive") as service:
+        response = service.get("/boom")
+        assert response.status == 500
+        assert not re.search("traceback|planted|debugger|console", response.text, re.I), response.text
         assert service.get("/console").status == 404
         assert "debugger" not in service.get("/?__debugger__=yes&cmd=resource&f=debugger.js").text.lower()
         assert service.stop()[0] == 0, service.logs()

@@ -1,4 +1,4 @@
-"""The production container locked down: any user, nothing to write to, no network, no secret."""
+"""The hardened production container: any user, a read-only file system, no network, and no secrets in the image."""
 
 import base64
 import json
@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -28,10 +29,10 @@ ASK = (
 
 
 def check_locked_down(runs: list[tuple[str, int, int, list[str]]]) -> None:
-    """Run images without a network, a capability or a file system to write to; each must serve, as the given user.
+    """Check that images serve without a network, capabilities or a writable file system, as the given user.
 
     Args:
-        runs: Image, user ID, group ID and more options of `docker run` for each container; all run at the same time.
+        runs: Image, user ID, group ID and more options of `docker run` for each container. All run at the same time.
     """
     with ExitStack() as stack:
         services = [
@@ -52,7 +53,7 @@ def test_any_user_at_run_time(framework: str, server: str, image: Image) -> None
     check_locked_down([(name, uid, gid, [f"--user={uid}:{gid}"]) for uid, gid in IDS])
 
 
-def test_any_user_as_an_answer(image: Image) -> None:
+def test_any_user_of_the_questionnaire(image: Image) -> None:
     names = [image(user_uid=uid, user_gid=gid) for uid, gid in IDS]
     assert [inspect("image", name)["Config"]["User"] for name in names] == [f"{uid}:{gid}" for uid, gid in IDS]
     check_locked_down([(name, uid, gid, []) for name, (uid, gid) in zip(names, IDS, strict=True)])
@@ -67,7 +68,7 @@ def test_any_user_in_development(uid: int, gid: int, image: Image) -> None:
         assert service.execute("python", "-c", PROCESS_IDS) == f"[('{uid}', '{gid}')]"
 
 
-# Every file that may be written, wherever it is mounted; the kernel's own are left out.
+# Lists every writable file, also in mounts, except those of the kernel.
 WRITABLE = (
     "(find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o ! -type l -writable -print;"
     " find /dev -type d -writable) 2>/dev/null"
@@ -75,7 +76,7 @@ WRITABLE = (
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_nothing_may_be_written(framework: str, server: str, image: Image) -> None:
+def test_only_temporary_directories_are_writable(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     with container(name, *HARDENED, "--tmpfs=/tmp") as service:
         service.get("/health")
@@ -105,20 +106,27 @@ def test_image_adds_no_setuid_file(framework: str, server: str, image: Image) ->
         return set(check_run("docker", *command, cwd=ROOT).split())
 
     base = privileged(base_image())
-    assert base, "the base image has none, so that none could be found"
+    assert base, "the base image has none, so this test proves nothing"
     assert privileged(image(framework=framework, server=server)) <= base
 
 
-PASSWORD = "correct-horse-battery"  # noqa: S105 # of an index that lives as long as a test
+PASSWORD = "correct-horse-battery"  # noqa: S105 # of an index that exists only in a test
 
 
 class Index(SimpleHTTPRequestHandler):
-    """A package index that wants a password: the simple repository API over a folder, one folder a project."""
+    """A package index with a password: the simple repository API for a folder with one folder for each project.
+
+    Attributes:
+        clients: The names of the programs that have sent the password.
+    """
+
+    clients: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
-        """Answer who knows the password."""
+        """Respond to clients that send the password."""
         expected = "Basic " + base64.b64encode(f"user:{PASSWORD}".encode()).decode()
         if self.headers.get("Authorization") == expected:
+            self.clients.add(self.headers["User-Agent"].split("/")[0])
             super().do_GET()
         else:
             self.send_response(401)
@@ -126,16 +134,16 @@ class Index(SimpleHTTPRequestHandler):
             self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def private_index(folder: Path) -> Iterator[str]:
-    """Serve a folder of projects on loopback, and yield the address of the index with its password."""
+    """Serve a folder of projects on loopback, and yield the address of the index."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Index, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://user:{PASSWORD}@127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
         server.server_close()
@@ -143,7 +151,7 @@ def private_index(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def wheels(image: Image, tmp_path: Path) -> Path:
-    """Return a folder with all that a build of the default project fetches, as an index has it."""
+    """Return a folder with all files that a build of the default project downloads, in the layout of an index."""
     folder = tmp_path / "index"
     folder.mkdir()
     fetch = (
@@ -160,19 +168,38 @@ def wheels(image: Image, tmp_path: Path) -> Path:
     return folder
 
 
-def test_secrets_of_an_index_stay_out_of_the_image(wheels: Path, render: Render) -> None:
+def write_secrets(folder: Path, address: str, password: str, is_in_address: bool) -> list[str]:
+    """Write the files that give a build access to an index, and return the options of `docker build` for them.
+
+    Args:
+        folder: Where to write the files.
+        address: The address of the index.
+        password: The password of the index.
+        is_in_address: Whether the password is in the address of the index, and not in the netrc.
+    """
+    with_password = address.replace("//", f"//user:{password}@") if is_in_address else address
+    folder.mkdir()
+    (folder / "pip.conf").write_text(f"[global]\nindex-url = {with_password}\n")
+    (folder / "uv.toml").write_text(f'[[index]]\nurl = "{with_password}"\ndefault = true\n')
+    if not is_in_address:
+        (folder / "netrc").write_text(f"machine 127.0.0.1 login user password {password}\n")
+    return [f"--secret=id={file.name},src={file}" for file in folder.iterdir()]
+
+
+@pytest.mark.parametrize("is_in_address", [False, True], ids=["netrc", "address"])
+def test_secrets_of_an_index_stay_out_of_the_image(
+    is_in_address: bool, wheels: Path, render: Render, tmp_path: Path
+) -> None:
     tag = f"{REPOSITORY}:private"
+    Index.clients.clear()
     with private_index(wheels) as address:
-        secrets = {"PIP_INDEX_URL": address, "UV_DEFAULT_INDEX": address}
         command = ["docker", "build", "--network=host", "--no-cache", "--progress=plain", f"--tag={tag}", "."]
         command += [f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={time.time_ns()}"]
-        given = [f"--secret=id={name}" for name in secrets]
-        wrong = run(
-            *command, *given, cwd=render(), **{name: value.replace(PASSWORD, "no") for name, value in secrets.items()}
-        )
-        assert wrong.returncode != 0, "the index was not asked"
-        built = run(*command, *given, cwd=render(), **secrets)
+        wrong = run(*command, *write_secrets(tmp_path / "wrong", address, "no", is_in_address), cwd=render())
+        assert wrong.returncode != 0, "the build does not use the index"
+        built = run(*command, *write_secrets(tmp_path / "right", address, PASSWORD, is_in_address), cwd=render())
         assert built.returncode == 0, built.stdout
+    assert Index.clients == {"pip", "uv"}
     assert PASSWORD not in built.stdout
     assert PASSWORD not in check_run("docker", "history", "--no-trunc", tag, cwd=ROOT)
     assert PASSWORD not in json.dumps(inspect("image", tag))

@@ -1,4 +1,4 @@
-"""The production image's health check: what it costs, what it follows, and what it notices."""
+"""The health check of the production image: its cost, its address and its results."""
 
 import json
 import time
@@ -8,11 +8,12 @@ import pytest
 
 from tests.commands import ROOT, check_run
 from tests.conftest import PAIRS, STACKS, Image
-from tests.docker import HARDENED, Load, container, inspect
+from tests.docker import HARDENED, Load, ask, container, inspect
+from tests.trial import BROKEN_DEPENDENCY
 
 pytestmark = pytest.mark.docker
 
-# Runs a command, and prints its exit code and the most memory it held, in MiB.
+# Runs a command, and prints its exit code and its peak memory, in MiB.
 PEAK = (
     "import os, sys; pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ); "
     "_, status, usage = os.wait4(pid, 0); print(os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024)"
@@ -34,7 +35,7 @@ def test_health_check_is_quick_and_small(framework: str, server: str, image: Ima
             seconds.append(time.monotonic() - start)
             assert code == "0"
             assert float(memory) < 15
-        # The command, the Python that measures it, and docker exec.
+        # This includes the Python that measures the command, and docker exec.
         assert min(seconds) < 0.3
         probes = inspect("container", service.id)["State"]["Health"]["Log"]
         took = [datetime.fromisoformat(p["End"][:26]) - datetime.fromisoformat(p["Start"][:26]) for p in probes]
@@ -65,7 +66,7 @@ def test_health_check_follows_the_address(
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_health_turns_when_the_service_hangs_and_back(framework: str, server: str, image: Image) -> None:
+def test_health_follows_a_service_that_hangs_and_recovers(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
         assert service.health() == "healthy"
@@ -87,6 +88,30 @@ def test_busy_service_stays_healthy(framework: str, server: str, image: Image) -
         load.start(64)
         assert service.health(unlike="healthy", seconds=3) == "healthy"
         assert load.finish() == {"200": 64}
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_health_and_readiness_respond_to_get_and_head(framework: str, server: str, image: Image) -> None:
+    with container(image(on_trial=True, framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
+        service.get("/health")
+
+        def statuses() -> dict[tuple[str, str], int]:
+            return {
+                (method, path): ask(service.port, path, method=method).status
+                for method in ("GET", "HEAD")
+                for path in ("/health", "/health/ready")
+            }
+
+        working = statuses()
+        assert set(working.values()) == {200}, working
+        assert ask(service.port, "/health/ready").json()["status"] == "ok"
+        assert "/health" not in service.logs()
+        service.execute("touch", BROKEN_DEPENDENCY)
+        assert statuses() == {request: 503 if "ready" in request[1] else 200 for request in working}
+        assert "planted" not in ask(service.port, "/health/ready").text
+        assert "RuntimeError: planted" in service.logs()
+        service.execute("rm", BROKEN_DEPENDENCY)
+        assert statuses() == working
 
 
 def test_health_check_names_no_tool(image: Image) -> None:

@@ -1,4 +1,4 @@
-"""A Poetry project that the template did not make moves in: what it has stays, what it lacked comes."""
+"""A Poetry project that was not created from the template moves in: its files stay, and the missing files are added."""
 
 import re
 import tomllib
@@ -45,7 +45,7 @@ def kept(said: str) -> list[str]:
 
 
 @pytest.mark.parametrize("framework", CHOICES["framework"])
-def test_what_is_there_stays_and_what_was_lacking_comes(framework: str, released: Path, tmp_path: Path) -> None:
+def test_existing_files_stay_and_missing_files_are_added(framework: str, released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, framework)
     before = files(project)
     said = move_in(project, released, f"--data=framework={framework}")
@@ -57,7 +57,7 @@ def test_what_is_there_stays_and_what_was_lacking_comes(framework: str, released
     )
     assert {name for name in after if name.startswith("tests/")} == {"tests/__init__.py", "tests/test_prices.py"}
     assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-shop"
-    assert "my_shop.app:app" in after["gunicorn.conf.py"] or "my_shop.app:create_app" in after["gunicorn.conf.py"]
+    assert "my_shop.app:" in (after["gunicorn.conf.py"] if framework == "flask" else after["Dockerfile"])
     check_run("poetry", "check", "--lock", cwd=project)
     check_advice(project, "")
     own = [".gitignore", "README.md", "poetry.lock", "pyproject.toml", "src/my_shop/__init__.py", "tests"]
@@ -74,7 +74,22 @@ def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path
     assert "make lock" not in said
 
 
-def test_project_that_moved_in_is_updated_but_for_what_it_had(released: Path, tmp_path: Path) -> None:
+def test_python_that_the_image_does_not_have_is_named(released: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    pyproject = '[project]\nname = "my-shop"\nversion = "1"\nrequires-python = ">=3.11,<3.14"\n'
+    (project / "pyproject.toml").write_text(pyproject)
+    commit(project, "our own project")
+    step = 'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.11,<3.14'
+    said = move_in(project, released)
+    assert f"    {step}\n" in said
+    assert (project / "pyproject.toml").read_text() == pyproject
+    commit(project, "moved in")
+    assert f"Left from moving in: {step}\n" in update(project)
+    assert "requires-python" not in update(project, python_version="3.13")
+
+
+def test_project_that_moved_in_is_updated_except_for_its_own_files(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
     move_in(project, released)
     commit(project, "moved in")
@@ -101,7 +116,7 @@ def test_second_copy_keeps_what_the_project_had(released: Path, tmp_path: Path) 
     move_in(project, released)
     commit(project, "moved in, and forgot the framework")
     before = files(project)
-    said = move_in(project, released, "--data=framework=flask", "--overwrite")
+    said = move_in(project, released, "--data=framework=flask", "--data=server=gunicorn", "--overwrite")
     after = files(project)
     assert kept(said)
     for name in ("pyproject.toml", "README.md", "poetry.lock", ".gitignore", "tests/test_prices.py"):
@@ -173,7 +188,16 @@ def test_own_compose_file_keeps_its_meaning(released: Path, tmp_path: Path) -> N
     assert not [name for name in kept(said) if name.startswith("docker-compose")], "it has none to keep"
     assert advised(said) == [], "the Makefile's targets have no services to run in"
     assert re.search(r"^ +poetry add --lock ", said, re.MULTILINE)
-    assert "take over the services of the template's Compose files" in said
+    assert "add the services of the template's Compose files to yours" in said
+
+
+def test_own_renovate_settings_keep_the_templates_out(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / "renovate.json").write_text("{}\n")
+    said = move_in(project, released)
+    assert ".github/renovate.json" not in files(project)
+    assert "renovate.json" in kept(said)
+    assert ".github/renovate.json" not in kept(said)
 
 
 def test_own_makefile_of_any_name_keeps_the_templates_out(released: Path, tmp_path: Path) -> None:
@@ -210,7 +234,7 @@ def test_answers_of_another_template_are_left_alone(released: Path, tmp_path: Pa
     assert yaml.safe_load(files(project)[".copier-answers.docker.yml"])["app_name"] == "my-shop"
 
 
-def test_what_stayed_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:
+def test_own_files_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
     move_in(project, released)
     readme = (ROOT / "README.md").read_text()

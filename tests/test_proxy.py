@@ -1,4 +1,4 @@
-"""The service behind nginx that ends TLS, and face to face with clients that claim to be a proxy."""
+"""The service behind nginx with TLS, and clients that send the headers of a proxy."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import STACKS, Image
+from tests.conftest import STACKS, Image, Render
 from tests.docker import REPOSITORY, build, container
 
 pytestmark = pytest.mark.docker
@@ -23,7 +23,7 @@ RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends ngin
 COPY nginx.conf /etc/nginx/nginx.conf
 CMD ["nginx", "-g", "daemon off;"]
 """
-# As README shows it, with the address that nginx saw in a header of the answer.
+# The settings of docs/deploy.md. A header of the response has the address of the client as nginx sees it.
 NGINX = """
 events {}
 http {
@@ -45,7 +45,7 @@ http {
 """
 
 
-# What a client may claim to be.
+# Headers that a client may send to fake another address, scheme or host.
 SPOOFED = {
     "X-Forwarded-For": "6.6.6.6",
     "X-Forwarded-Proto": "https",
@@ -60,8 +60,8 @@ SPOOFED = {
 
 
 @dataclass
-class Answer:
-    """What came back through the proxy: the service's view of the request, and what nginx saw."""
+class ProxiedResponse:
+    """A response through nginx: the request as the service sees it, and the client's address as nginx sees it."""
 
     who: dict[str, str]
     location: str | None
@@ -71,20 +71,21 @@ class Answer:
 
 @dataclass
 class Proxied:
-    """A service and the port of the nginx before it."""
+    """The ports of a service and of the nginx in front of it."""
 
     service_port: int
     port: int
 
-    def ask(self, path: str = "/who", headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask through nginx."""
-        context = ssl._create_unverified_context()  # noqa: S323 # the certificate is Debian's for trials
+    def ask(self, path: str = "/who", headers: Mapping[str, str] | None = None) -> ProxiedResponse:
+        """Send a request through nginx."""
+        context = ssl._create_unverified_context()  # noqa: S323 # a certificate of Debian for tests
         with closing(http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)) as connection:
             connection.request("GET", path, headers=headers or {})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        who = json.loads(text) if answer.status == 200 else {}
-        return Answer(who, answer.headers["Location"], answer.headers["X-Seen"], answer.headers["X-Request-ID"])
+            response = connection.getresponse()
+            text = response.read().decode()
+        who = json.loads(text) if response.status == 200 else {}
+        headers = response.headers
+        return ProxiedResponse(who, headers["Location"], headers["X-Seen"], headers["X-Request-ID"])
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def network() -> Iterator[str]:
     """Return the name of a network for nginx and the services."""
-    name = "template-test-proxy"
+    name = f"{REPOSITORY}-proxy"
     run("docker", "network", "rm", name, cwd=ROOT)
     check_run("docker", "network", "create", f"--subnet={NETWORK}", name, cwd=ROOT)
     yield name
@@ -110,7 +111,7 @@ def network() -> Iterator[str]:
 
 @contextmanager
 def behind_nginx(image: str, nginx: str, network: str, *options: str) -> Iterator[Proxied]:
-    """Run an image as `service` with nginx before it."""
+    """Run an image as `service` with nginx in front of it."""
     joined = f"--network={network}"
     with (
         container(image, joined, "--network-alias=service", *options) as service,
@@ -127,29 +128,31 @@ def behind_nginx(image: str, nginx: str, network: str, *options: str) -> Iterato
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_trusted_proxy_is_believed(framework: str, server: str, image: Image, nginx: str, network: str) -> None:
+def test_trusted_proxy_sets_client_and_scheme(
+    framework: str, server: str, image: Image, nginx: str, network: str
+) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     trusted = f"--env=FORWARDED_ALLOW_IPS=192.0.2.1, {PROXY}/32"
     with behind_nginx(name, nginx, network, trusted) as proxied:
         there = f"https://127.0.0.1:{proxied.port}/who"
-        answer = proxied.ask()
-        assert answer.who["scheme"] == "https"
-        assert answer.who["url"] == there
-        assert answer.who["client"] == answer.seen
-        assert len(answer.request_id) == 32
+        response = proxied.ask()
+        assert response.who["scheme"] == "https"
+        assert response.who["url"] == there
+        assert response.who["client"] == response.seen
+        assert len(response.request_id) == 32
         assert proxied.ask("/redirect").location == there
-        # What a client claims itself stands left of what the proxy adds, and counts for nothing.
-        claimed = proxied.ask(headers=SPOOFED | {"X-Forwarded-Proto": "http"})
-        assert (claimed.who["client"], claimed.who["url"]) == (answer.seen, there)
+        # The proxy adds its address to the right of what the client sends, which is ignored.
+        spoofed = proxied.ask(headers=SPOOFED | {"X-Forwarded-Proto": "http"})
+        assert (spoofed.who["client"], spoofed.who["url"]) == (response.seen, there)
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_unknown_proxy_is_not_believed(framework: str, server: str, image: Image, nginx: str, network: str) -> None:
+def test_unknown_proxy_is_ignored(framework: str, server: str, image: Image, nginx: str, network: str) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with behind_nginx(name, nginx, network) as proxied:
-        answer = proxied.ask()
-        assert answer.who["scheme"] == "http"
-        assert answer.who["client"] != answer.seen
+        response = proxied.ask()
+        assert response.who["scheme"] == "http"
+        assert response.who["client"] != response.seen
         assert proxied.ask("/redirect").location == f"http://127.0.0.1:{proxied.port}/who"
 
 
@@ -162,26 +165,31 @@ def test_spoofed_headers_are_ignored(framework: str, server: str, image: Image) 
         assert plain["url"] == "http://example.com/who"
 
 
-# Whom the service believes, and which of the hops is the client then: the one that no trusted proxy comes after.
+# FORWARDED_ALLOW_IPS and X-Forwarded-For. The last address that is not a trusted proxy is the client's.
 PRIVATE = "172.16.0.0/12,10.0.0.0/8, 192.168.0.0/16"
 CHAINS = {
-    "private-networks": (PRIVATE, "0.0.0.0", "6.6.6.6, 203.0.113.9, 10.1.2.3"),  # noqa: S104
-    "through-ipv6": (PRIVATE, "::", "203.0.113.9"),
-    "anyone": ("*", "0.0.0.0", "203.0.113.9"),  # noqa: S104
+    "private-networks": (PRIVATE, "6.6.6.6, 203.0.113.9"),
+    "two-proxies": (PRIVATE, "6.6.6.6, 203.0.113.9, 10.1.2.3"),
+    "anyone": ("*", "203.0.113.9"),
 }
 
 
-@pytest.mark.parametrize(("trusted", "host", "hops"), CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize(("trusted", "addresses"), CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize(("framework", "server"), STACKS)
-def test_hops_lead_to_the_client(framework: str, server: str, trusted: str, host: str, hops: str, image: Image) -> None:
+def test_client_is_the_last_untrusted_address(
+    framework: str, server: str, trusted: str, addresses: str, image: Image
+) -> None:
     name = image(on_trial=True, framework=framework, server=server)
-    with container(name, f"--env=FORWARDED_ALLOW_IPS={trusted}", f"--env=HOST={host}") as service:
-        who = service.get("/who", headers={"X-Forwarded-For": hops, "X-Forwarded-Proto": "https"}).json()
-        assert (who["client"], who["scheme"]) == ("203.0.113.9", "https")
+    with container(name, f"--env=FORWARDED_ALLOW_IPS={trusted}") as service:
+        who = service.get("/who", headers={"X-Forwarded-For": addresses, "X-Forwarded-Proto": "https"}).json()
+    # ProxyFix takes the last address, whatever it is: docs/deploy.md of the project.
+    client = addresses.split(", ")[-1] if server == "gunicorn" else "203.0.113.9"
+    assert (who["client"], who["scheme"]) == (client, "https")
 
 
-def test_readme_shows_the_settings_that_are_tested() -> None:
-    readme = (ROOT / "template" / "README.md.jinja").read_text()
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_documentation_has_the_tested_settings(framework: str, server: str, render: Render) -> None:
+    documentation = (render(framework=framework, server=server) / "docs" / "deploy.md").read_text()
     for line in NGINX.splitlines():
         if "proxy_set_header" in line:
-            assert line.strip() in readme, line
+            assert line.strip() in documentation, line

@@ -2,14 +2,15 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
 import yaml
 
-from tests.commands import ROOT, check_run, run
-from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, check_answers
+from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS, check_answers
 
 REFUSED = [
     *[("app_name", name) for name in ("My App", "app_", "flask", "json", "class", "1st", "", "a" * 65)],
@@ -62,7 +63,12 @@ def test_questions_have_one_line_of_help_each() -> None:
 
 
 def test_questions_offer_the_choices_that_are_checked() -> None:
-    assert {name: question["choices"] for name, question in QUESTIONS.items() if "choices" in question} == CHOICES
+    offered = {name: question["choices"] for name, question in QUESTIONS.items() if "choices" in question}
+    servers: dict[str, list[str]] = COPIER_YML["servers"]["default"]
+    assert offered["server"] == "{{ servers[framework] | to_json }}"
+    assert list(servers) == CHOICES["framework"]
+    assert {server for of_framework in servers.values() for server in of_framework} == set(CHOICES["server"])
+    assert offered | {"server": CHOICES["server"]} == CHOICES
     assert all("choices" in question or "validator" in question for question in QUESTIONS.values())
 
 
@@ -77,6 +83,104 @@ def test_refused_answer_ends_in_one_sentence_and_writes_nothing(question: str, a
     assert code == 1
     assert re.fullmatch(rf"{question} must [^\n]+\.", output), output
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "framework", "server"),
+    [
+        (["server=gunicorn"], "fastapi", "gunicorn"),
+        (["framework=fastapi", "server=gunicorn"], "fastapi", "gunicorn"),
+        (["framework=flask", "server=uvicorn"], "flask", "uvicorn"),
+        (["server=uvicorn", "framework=flask"], "flask", "uvicorn"),
+    ],
+)
+def test_server_of_the_other_framework_is_refused(
+    given: list[str], framework: str, server: str, tmp_path: Path
+) -> None:
+    servers = ", ".join(COPIER_YML["servers"]["default"][framework])
+    message = f"server must be one of {servers} with framework {framework}, not {server!r}."
+    assert copy(tmp_path / "data", "--defaults", *(f"--data={answer}" for answer in given)) == (1, message)
+    (tmp_path / "answers.yml").write_text("\n".join(given).replace("=", ": "))
+    assert copy(tmp_path / "file", "--defaults", f"--data-file={tmp_path / 'answers.yml'}") == (1, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.yml"]
+
+
+def recorded(project: Path) -> dict[str, object]:
+    """Return the answers that a project has recorded."""
+    answers: dict[str, object] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return answers
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_framework_alone_gets_its_default_server_and_any_of_its_servers(
+    framework: str, server: str, tmp_path: Path
+) -> None:
+    assert copy(tmp_path / "default", "--defaults", "--quiet", f"--data=framework={framework}") == (0, "")
+    assert recorded(tmp_path / "default")["server"] == DEFAULTS[framework]
+    both = (f"--data=framework={framework}", f"--data=server={server}")
+    assert copy(tmp_path / "both", "--defaults", "--quiet", *both) == (0, "")
+    assert recorded(tmp_path / "both")["server"] == server
+
+
+@pytest.fixture
+def made_project(released: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a committed project of a released template."""
+
+    def make_project(**answers: str) -> Path:
+        project = tmp_path / "project"
+        data = [f"--data={question}={answer}" for question, answer in answers.items()]
+        check_run("copier", "copy", "--trust", "--defaults", "--quiet", *data, released, project, cwd=tmp_path)
+        commit(project, "start from the template")
+        return project
+
+    return make_project
+
+
+def update(project: Path, *options: str) -> tuple[int, str]:
+    """Update a project; return the exit code and the last line of the output."""
+    result = run("copier", "update", "--trust", "--defaults", *options, cwd=project)
+    return result.returncode, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
+
+
+def test_update_to_a_framework_that_the_server_does_not_run_is_refused(made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="fastapi")
+    assert update(project, "--data=framework=flask") == (
+        1,
+        "server must be one of gunicorn, granian with framework flask, not 'uvicorn'.",
+    )
+    assert check_run("git", "status", "--porcelain", cwd=project) == ""
+    assert update(project, "--data=framework=flask", "--data=server=gunicorn")[0] == 0
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "gunicorn")
+
+
+def test_update_to_the_other_framework_keeps_a_server_that_runs_both(made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="fastapi", server="granian")
+    assert update(project, "--data=framework=flask")[0] == 0
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "granian")
+
+
+@pytest.mark.parametrize("defaults", ["framework: flask", "server: gunicorn", "framework: flask\n  server: gunicorn"])
+def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
+    defaults: str, made_project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = made_project(framework="fastapi")
+    (tmp_path / "settings.yml").write_text(f"defaults:\n  {defaults}\n")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
+    code, line = update(project, "--data=port=9000")
+    assert code == 0, line
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("fastapi", "uvicorn")
+
+
+def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="flask", server="granian")
+    copier_yml = released / "copier.yml"
+    text = copier_yml.read_text()
+    copier_yml.write_text(text.replace("[flask, fastapi]", "[fastapi]").replace("    flask: [gunicorn, granian]\n", ""))
+    commit(released, "without Flask", tag="1.1.0")
+    code, line = update(project)
+    assert code == 1
+    assert line.startswith("framework must be one of fastapi, not 'flask'"), line
+    assert update(project, "--data=framework=fastapi")[0] == 0
 
 
 def test_refused_answer_in_a_data_file_is_refused_alike(tmp_path: Path) -> None:
@@ -151,7 +255,7 @@ def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
     assert {name: value for name, value in recorded.items() if not name.startswith("_")} == {
         name: question["default"] for name, question in QUESTIONS.items()
-    } | {"app_name": "my-service", "own_files": []}
+    } | {"app_name": "my-service", "server": "uvicorn", "own_files": []}
 
 
 def test_fixtures_refuse_answers_that_are_no_question() -> None:
@@ -233,6 +337,25 @@ def test_make_new_asks_and_asks_again_after_a_bad_answer(tmp_path: Path) -> None
     child.expect("asked is ready")
     child.expect(pexpect.EOF)
     assert 'name = "asked"' in (tmp_path / "asked" / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_prompt_offers_the_servers_of_the_framework(framework: str, tmp_path: Path) -> None:
+    command = ["copy", "--trust", "--vcs-ref=HEAD", f"--data=framework={framework}", str(ROOT), str(tmp_path / "p")]
+    child = pexpect.spawn("copier", command, cwd=ROOT, encoding="utf-8", timeout=30, dimensions=(40, 300))
+    shown = ""
+    for name in QUESTIONS:
+        if name == "framework":
+            continue
+        child.expect(re.escape(QUESTIONS[name]["help"][:20]))
+        if name == "python_version":
+            shown = child.before or ""
+            break
+        child.send("\r")
+    child.close(force=True)
+    assert [server for server in CHOICES["server"] if server in shown] == [
+        server for server in CHOICES["server"] if (framework, server) in STACKS
+    ]
 
 
 def test_make_new_uses_the_checkout_and_not_its_newest_tag(template_clone: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Releases: the changelog, the tags, the migrations, and what an update needs of Copier."""
+"""Releases: the changelog, the tags, the migrations, and the oldest Copier that can update."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ def release(template: Path, version: str) -> tuple[int, str]:
     return result.returncode, (result.stdout.strip().splitlines() or [""])[-1]
 
 
-def test_release_dates_the_news_and_tags_it(template_clone: Path) -> None:
+def test_release_dates_the_entries_and_tags_it(template_clone: Path) -> None:
     news = notes((template_clone / "CHANGELOG.md").read_text(), "Unreleased")
     assert release(template_clone, "7.0.0")[0] == 0
     changelog = (template_clone / "CHANGELOG.md").read_text()
@@ -85,7 +85,7 @@ def test_release_that_a_hook_refuses_leaves_nothing(template_clone: Path) -> Non
     assert "7.0.0" not in check_run("git", "tag", cwd=template_clone)
 
 
-def test_release_wants_a_clean_checkout(template_clone: Path) -> None:
+def test_release_needs_a_clean_checkout(template_clone: Path) -> None:
     (template_clone / "README.md").write_text("edited\n")
     assert release(template_clone, "7.0.0") == (1, "The checkout has changes: commit them, then release.")
 
@@ -114,14 +114,14 @@ def test_renewed_locks_become_one_pull_request(
     script = ("sh", "scripts/propose_locks.sh")
     assert check_run(*script, cwd=template_clone, **variables) == "Every lock is up to date.\n"
     assert not said.exists()
-    lock = next(template_clone.glob("template/*poetry.lock*"))
+    lock = next(template_clone.glob("locks/*.lock"))
     lock.write_text("renewed\n")
     check_run(*script, cwd=template_clone, **variables)
     pushed = check_run("git", "show", "--stat", "--format=%s", "locks", cwd=published).splitlines()
     assert pushed[0] == "build: renew the locks of the projects"
     assert pushed[-1].startswith(" 1 file changed")
     lock.write_text("renewed once more\n")
-    check_run("git", "update-ref", "refs/heads/locks", "locks~1", cwd=published)  # somebody else pushed meanwhile
+    check_run("git", "update-ref", "refs/heads/locks", "locks~1", cwd=published)  # somebody else has pushed
     assert run(*script, cwd=template_clone, **variables).returncode != 0
     asked = [line.split()[1] for line in said.read_text().splitlines()]
     assert asked == (["list"] if is_open == "1" else ["list", "create"])
@@ -202,7 +202,7 @@ def test_file_that_is_renamed_twice_keeps_the_edits(template_clone: Path, tmp_pa
         assert 'echo "our own line"\nexec "$@"\n' in text
 
 
-def test_renamed_file_that_the_project_never_had_comes(template_clone: Path, tmp_path: Path) -> None:
+def test_renamed_file_that_the_project_never_had_is_added(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     migration = (template_clone / "copier.yml").read_text()
     (template_clone / "template" / "new.sh").write_text("#!/bin/sh\n")
@@ -226,7 +226,7 @@ def test_renamed_file_keeps_the_edits_beside_another_template(
     (project / ".copier-answers.yml").write_text("_src_path: gh:another/template\nframework: django\n")
     replace(project / OLD, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
     commit(project, "our own work")
-    (command,) = re.findall(r"copier update .*", (project / "README.md").read_text())
+    (command,) = re.findall(r"^uvx .*(copier update .*)$", (project / "docs" / "template-updates.md").read_text(), re.M)
     check_run(*command.split(), "--defaults", cwd=project)
     assert not (project / OLD).exists()
     assert (project / NEW).read_text().startswith("#!/bin/sh\n# moved\n")
@@ -244,14 +244,14 @@ def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(template_clon
         commit(project, "our own work")
     said = update(edited)
     assert files(edited)[OLD] == before
-    assert f"{OLD} is called {NEW} now, a name that you have taken: it stays as you made it." in said
+    assert f"The template renamed {OLD} to {NEW}, which you have too: both stay unchanged." in said
     assert "echo ours" in files(edited)[NEW]
     update(untouched)
     assert OLD not in files(untouched)
     assert "echo ours" in files(untouched)[NEW]
 
 
-def test_renamed_file_stays_away_from_who_moved_in_with_an_own_one(template_clone: Path, tmp_path: Path) -> None:
+def test_renamed_file_is_not_added_to_a_project_with_its_own(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone, "docker-compose.yml", "compose.yaml")
     project = tmp_path / "project"
     project.mkdir()

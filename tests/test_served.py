@@ -1,4 +1,4 @@
-"""What an update or a move leaves behind is built and served, once the lines that Copier prints are followed."""
+"""After an update or a move, the project is built and served, once the printed steps are followed."""
 
 from pathlib import Path
 
@@ -20,10 +20,24 @@ def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, 
     commit(project, "our own work")
     assert NEW_LOCK in update(project, server="granian")
     check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    build(project, f"{REPOSITORY}:updated")
+    result = build(project, f"{REPOSITORY}:updated")
+    assert result.returncode == 0, result.stdout
     with container(f"{REPOSITORY}:updated", *HARDENED) as service:
         assert service.get("/health").json() == {"status": "ok", "version": "3.2.1"}
-        assert "granian" in service.logs()
+        assert "granian" in service.execute("cat", "/proc/1/cmdline")
+    check_run("make", "clean", cwd=project)
+
+
+def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project")
+    commit(project, "start from the template")
+    assert NEW_LOCK in update(project, python_version="3.13")
+    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
+    result = build(project, f"{REPOSITORY}:python")
+    assert result.returncode == 0, result.stdout
+    with container(f"{REPOSITORY}:python", *HARDENED) as service:
+        assert service.get("/health").json()["status"] == "ok"
+        assert service.execute("python", "--version").startswith("Python 3.13.")
     check_run("make", "clean", cwd=project)
 
 
@@ -33,8 +47,10 @@ def test_project_that_moved_in_is_served_and_tested(framework: str, released: Pa
     said = move_in(project, released, f"--data=framework={framework}")
     variables = {"POETRY_PLUGINS": PLUGINS}
     for packages, group in advised(said):
-        check_run("make", "add", f"PKG={packages}", f"GROUP={group}", cwd=project, **variables)
-    build(project, f"{REPOSITORY}:moved-in")
+        options = [f"GROUP={group}"] if group else []
+        check_run("make", "add", f"PKG={packages}", *options, cwd=project, **variables)
+    result = build(project, f"{REPOSITORY}:moved-in")
+    assert result.returncode == 0, result.stdout
     with container(f"{REPOSITORY}:moved-in") as service:
         assert service.get("/health").json()["status"] == "ok"
         assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"

@@ -15,10 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import CHOICES, PAIRS, Environment, copy_checkout, in_environment
+from tests.conftest import (
+    CHOICES,
+    DEFAULTS,
+    HOST_PYTHON,
+    PAIRS,
+    STACKS,
+    Environment,
+    copy_checkout,
+    in_environment,
+)
 from tests.test_answers import valid_answers
 
-COMBINATIONS = list(product(CHOICES["framework"], CHOICES["server"], CHOICES["ci"]))
+COMBINATIONS = [(*stack, ci) for stack, ci in product(STACKS, CHOICES["ci"])]
 PACKAGE = Path("src/my_service")
 NEW_LOCK = "run make lock"
 COMMENTS = {".md": "<!-- {} -->\n", ".json": "", ".lock": ""}
@@ -144,9 +153,10 @@ def change_the_ci_job(project: Path) -> None:
 
 
 def change_the_settings(project: Path) -> None:
-    """Change what tools and the server do."""
+    """Change the version, and the settings of the server and of git."""
     replace(project / "pyproject.toml", 'version = "0.1.0"', 'version = "3.2.1"')
-    append(next(project.glob("*.conf.py")), "\nEDITED = True\n")
+    for settings_file in project.glob("gunicorn.conf.py"):
+        append(settings_file, "\nEDITED = True\n")
     append(project / ".gitignore", "/data/\n")
 
 
@@ -211,7 +221,7 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
     project = copy(template, "1.0.0", tmp_path / "project", framework="flask")
     edit_everything(project)
     commit(project, "our own work")
-    update(project, framework="fastapi")
+    update(project, framework="fastapi", server=DEFAULTS["fastapi"])
     conflicts = [line[3:] for line in changes(project) if line.startswith("UU")]
     assert conflicts == ["src/my_service/app.py", "tests/test_app.py"]
     app = (project / PACKAGE / "app.py").read_text()
@@ -267,7 +277,15 @@ def test_update_between_generated_answers_keeps_the_edits(
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template: Path, tmp_path: Path) -> None:
     other = next(name for name in CHOICES["framework"] if name != framework)
-    check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, {"framework": other})
+    new = {"framework": other, "server": DEFAULTS[other]}
+    check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, new)
+
+
+def test_update_to_the_other_framework_needs_one_of_its_servers(template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project", framework="flask")
+    commit(project, "start from the template")
+    refused = "server must be one of uvicorn, granian with framework fastapi, not 'gunicorn'."
+    assert refusal(project, "--data=framework=fastapi") == refused
 
 
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
@@ -299,11 +317,11 @@ def test_a_package_that_was_renamed_stays_so(template: Path, tmp_path: Path) -> 
     said = update(project)
     after = files(project)
     assert not (project / PACKAGE).exists()
-    assert "The package is not in src/my_service: what changed in its modules did not come." in said
+    assert "The package is not in src/my_service: its modules were not updated." in said
     assert {name: text for name, text in after.items() if name.startswith("src/")} == {
         name: text for name, text in before.items() if name.startswith("src/")
     }
-    for name in ("Dockerfile", "pyproject.toml", "gunicorn.conf.py"):
+    for name in ("Dockerfile", "pyproject.toml", "docker-compose.yml"):
         assert after[name] == "# improved\n" + before[name]
 
 
@@ -318,7 +336,7 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
     commit(project, "our own work")
     dockerfile = released / "template" / "Dockerfile.jinja"
     replace(dockerfile, "--interval=10s", "--interval=20s")
-    replace(dockerfile, "STOPSIGNAL SIGINT", "STOPSIGNAL SIGTERM")
+    replace(dockerfile, "UV_LINK_MODE=copy", "UV_LINK_MODE=hardlink")
     commit(released, "second release", tag="1.1.0")
 
     said = update(project)
@@ -335,8 +353,8 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
         "HEALTHCHECK --interval=20s --ti",
     ]
     assert 'ARG RUNTIME_PACKAGES="libpq5"' in text
-    assert "STOPSIGNAL SIGTERM" in text
-    variables = in_environment(environment("fastapi", "gunicorn"))
+    assert "UV_LINK_MODE=hardlink" in text
+    variables = in_environment(environment("fastapi", "uvicorn"))
     check_run("git", "add", "--all", cwd=project)
     result = run("pre-commit", "run", "conflict-markers", "--all-files", cwd=project, **variables)
     assert result.returncode == 1
@@ -367,7 +385,7 @@ def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template:
     said = check_run("copier", "update", "--trust", "--defaults", *options, cwd=project)
     assert "my-service is at version 1.1.0 of the template: git status shows what came." in said
     assert (
-        "in by hand what pyproject.toml.rej hold" if options else "lines that are marked in pyproject.toml."
+        "Rejected: apply pyproject.toml.rej by hand" if options else "lines that are marked in pyproject.toml."
     ) in said
     assert NEW_LOCK not in said
 
@@ -377,14 +395,14 @@ def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template:
 
 @pytest.mark.parametrize(("framework", "server"), PAIRS)
 def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, released: Path, tmp_path: Path) -> None:
-    project = copy(released, "1.0.0", tmp_path / "project", framework=framework, server=server)
+    stack = {"framework": framework, "server": server, "python_version": HOST_PYTHON}
+    project = copy(released, "1.0.0", tmp_path / "project", **stack)
     check_run("git", "init", "--quiet", cwd=project)
     check_run("poetry", "add", "--lock", "cowsay", cwd=project)
     commit(project, "our own dependency")
     before = files(project)
-    for lock in released.glob("template/*poetry.lock*"):
-        lock.write_text("renewed by the template\n")
-    commit(released, "another lock alone", tag="1.1.0")
+    (released / "locks" / f"{framework}-{server}-{HOST_PYTHON}.lock").write_text("renewed by the template\n")
+    commit(released, "another lock", tag="1.1.0")
     check_advice(project, update(project))
     assert files(project) | {".copier-answers.yml": ""} == before | {".copier-answers.yml": ""}
 
@@ -393,9 +411,20 @@ def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, releas
         replace(released / "template" / "pyproject.toml.jinja", last, f"{last}0")
     commit(released, "other dependencies, the last one among them", tag="1.2.0")
     said = update(project)
-    assert said.rstrip().endswith("pyproject.toml asks for other packages than poetry.lock holds: run make lock.")
+    assert said.rstrip().endswith("poetry.lock does not match pyproject.toml: run make lock.")
     assert (project / "poetry.lock").read_text() == before["poetry.lock"]
     assert "cowsay" in (project / "pyproject.toml").read_text()
+    check_advice(project, said)
+
+
+def test_update_to_another_python_asks_for_a_new_lock(released: Path, tmp_path: Path) -> None:
+    project = copy(released, "1.0.0", tmp_path / "project")
+    commit(project, "start from the template")
+    lock = (project / "poetry.lock").read_bytes()
+    said = update(project, python_version="3.15")
+    assert said.rstrip().endswith("poetry.lock does not match pyproject.toml: run make lock.")
+    assert 'requires-python = ">=3.15,<3.16"' in (project / "pyproject.toml").read_text()
+    assert (project / "poetry.lock").read_bytes() == lock
     check_advice(project, said)
 
 
@@ -429,7 +458,7 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_p
     commit(released, "without Python 3.11", tag="1.1.0")
     assert refusal(project) == (
         "python_version must be one of 3.12, 3.13, 3.14, 3.15, not '3.11' (did you mean '3.15'?): "
-        "answer it anew, as in copier update --trust --data python_version=…"
+        "give another answer, as in copier update --trust --data python_version=…"
     )
     update(project, python_version="3.12")
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"

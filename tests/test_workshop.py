@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import PAIRS, TECHNIQUES, Render, slow
-from tests.docker import PLUGINS, build, container, files_of, inspect, seconds_until
+from tests.conftest import DEFAULTS, TECHNIQUES, Render, slow
+from tests.docker import PLUGINS, build, container, files_of, inspect, rebuilt_steps, seconds_until
 
-# What stays root, as its article has it.
+FASTAPI, FLASK = (("fastapi", DEFAULTS["fastapi"]), ("flask", DEFAULTS["flask"]))
+# The techniques whose containers run as root, as in their articles.
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 
 Technique = Callable[..., str]
@@ -43,7 +45,7 @@ def technique(render: Render) -> Iterator[Technique]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize(("framework", "server"), [PAIRS[1], *slow(PAIRS[0])])
+@pytest.mark.parametrize(("framework", "server"), [FASTAPI, *slow(FLASK)])
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_technique_builds_and_serves(name: str, framework: str, server: str, technique: Technique) -> None:
     image = technique(name, framework, server)
@@ -54,7 +56,7 @@ def test_technique_builds_and_serves(name: str, framework: str, server: str, tec
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize(("framework", "server"), [PAIRS[1], *slow(PAIRS[0], ("fastapi", "granian"))])
+@pytest.mark.parametrize(("framework", "server"), [FASTAPI, *slow(FLASK, ("fastapi", "granian"))])
 def test_wheel_has_a_development_stage_that_reloads(
     framework: str, server: str, technique: Technique, project: Render
 ) -> None:
@@ -69,18 +71,35 @@ def test_wheel_has_a_development_stage_that_reloads(
 
 @pytest.mark.docker
 def test_dev_stage_has_the_tools_and_app_has_none(technique: Technique) -> None:
-    dev = technique("05-builder-app-dev", *PAIRS[1], "--target=dev")
+    dev = technique("05-builder-app-dev", *FASTAPI, "--target=dev")
     check_run("docker", "run", "--rm", "--entrypoint=pytest", dev, "--version", cwd=ROOT)
     assert not [name for name in files_of(dev) if name.endswith("bin/sudo")]
-    app = technique("05-builder-app-dev", *PAIRS[1])
+    app = technique("05-builder-app-dev", *FASTAPI)
     assert not [name for name in files_of(app) if name.endswith(("bin/pytest", "bin/poetry"))]
 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("name", ["04-wheel", "05-builder-app-dev", "06-environment-copied", "07-cache-mounts"])
 def test_technique_ships_no_poetry(name: str, technique: Technique) -> None:
-    files = files_of(technique(name, *PAIRS[1]))
+    files = files_of(technique(name, *FASTAPI))
     assert not [file for file in files if file.endswith(("bin/poetry", "bin/uv")) or "/poetry/" in file]
+
+
+@pytest.mark.docker
+def test_edit_in_the_workshop_rebuilds_nothing(project: Render) -> None:
+    folder, tag = project(include_workshop=True), "workshop-test:edit"
+
+    def rebuilt() -> set[str]:
+        result = build(folder, tag)
+        assert result.returncode == 0, result.stdout
+        return rebuilt_steps(result.stdout)
+
+    try:
+        rebuilt()
+        (folder / "workshop" / "README.md").write_text(f"{time.time_ns()}\n")
+        assert rebuilt() == set()
+    finally:
+        run("docker", "image", "rm", "--force", tag, cwd=ROOT)
 
 
 def cache_records() -> set[str]:
@@ -89,10 +108,11 @@ def cache_records() -> set[str]:
 
 
 def left_behind() -> list[str]:
-    """Return the containers, images and builders that carry the mark of a benchmark."""
+    """Return the containers, images, volumes and builders of a benchmark."""
     return [
         *check_run("docker", "container", "ls", "--all", "--quiet", "--filter=label=bench", cwd=ROOT).split(),
         *check_run("docker", "image", "ls", "--all", "--quiet", "--filter=label=bench", cwd=ROOT).split(),
+        *check_run("docker", "volume", "ls", "--quiet", "--filter=name=^bench-", cwd=ROOT).split(),
         *[line for line in check_run("docker", "buildx", "ls", cwd=ROOT).splitlines() if line.startswith("bench-")],
     ]
 
@@ -122,7 +142,7 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
     for case in ("version bump", "linter edit"):
         assert own["ran"][case] == ["package 1/1", "requirements 2/2"]
     assert own["ran"]["source edit"] == ["package 1/1"]
-    assert "dependencies 2/5" in own["ran"]["new dependency"]
+    assert own["ran"]["new dependency"] == ["dependencies 2/2", "package 1/1", "requirements 2/2"]
     assert own["median"]["version bump"] < own["median"]["cold"] / 2
     heading, ruler, *lines = (tmp_path / "out" / "results.md").read_text().splitlines()[2:]
     assert heading.count("|") == ruler.count("|") == 11

@@ -1,10 +1,12 @@
-"""A service on trial: a rendered project with routes that wait, block, fail and tell, and with hooks at its end."""
+"""A rendered project with additional routes that wait, block, fail and report, and with faults that a test can cause."""
 
 import json
 from pathlib import Path
 
 from scripts.servers import add_routes
 
+# A file in the container. While it exists, check_dependencies() raises.
+BROKEN_DEPENDENCY = "/tmp/broken"
 # Added to app.py. TRIAL_FAULT makes the service fail while it starts.
 ROUTES = {
     "fastapi": """
@@ -16,6 +18,10 @@ from fastapi.responses import RedirectResponse
 atexit.register(lambda: log.info("atexit ran"))
 if os.environ.get("TRIAL_FAULT") == "import":
     raise RuntimeError("planted")
+
+async def check_dependencies() -> None:
+    if os.path.exists("BROKEN_DEPENDENCY"):
+        raise RuntimeError("planted")
 
 @app.get("/sleep")
 async def sleep(seconds: float) -> str:
@@ -62,6 +68,10 @@ atexit.register(lambda: log.info("atexit ran"))
 if os.environ.get("TRIAL_FAULT") == "import":
     raise RuntimeError("planted")
 
+def check_dependencies() -> None:
+    if os.path.exists("BROKEN_DEPENDENCY"):
+        raise RuntimeError("planted")
+
 @routes.get("/sleep")
 @routes.get("/hang")
 def sleep() -> str:
@@ -97,14 +107,15 @@ LIFESPAN_FAULT = (
 
 
 def put_on_trial(project: Path, framework: str) -> None:
-    """Add the routes and the hooks to the application of a rendered project."""
-    app = add_routes(project, ROUTES[framework])
-    text = app.read_text()
-    app.write_text(
-        text.replace('    log.info("started", app=app.title', LIFESPAN_FAULT + '    log.info("started", app=app.title')
-    )
+    """Add the routes and the faults to the application of a rendered project."""
+    app = add_routes(project, ROUTES[framework].replace("BROKEN_DEPENDENCY", BROKEN_DEPENDENCY))
+    if framework == "fastapi":
+        started = '    log.info("started", app=app.title'
+        before, found, after = app.read_text().partition(started)
+        assert found, "the lifespan function of app.py has changed"
+        app.write_text(before + LIFESPAN_FAULT + started + after)
 
 
-def records(log: str) -> list[dict[str, object]]:
-    """Return the records of a log that was written as JSON, one object a line."""
+def log_entries(log: str) -> list[dict[str, object]]:
+    """Return the entries of a JSON log, which must have one object on each line."""
     return [json.loads(line) for line in log.splitlines()]

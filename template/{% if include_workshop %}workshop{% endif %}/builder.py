@@ -23,8 +23,6 @@ from rich.console import Console
 
 SECONDS_TO_START = 60
 RECORDS_AT_ONCE = 1000  # the length of a command is limited
-# Poetry plugins, separated by commas.
-PLUGINS = os.environ.get("POETRY_PLUGINS", "")
 
 
 class BuildError(Exception):
@@ -193,14 +191,14 @@ class Builder:
             *(["--no-cache"] if cold else []),
             f"--file={project.dockerfile(technique)}",
             f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={self.run}-{number}-{technique}",
-            f"--build-arg=POETRY_PLUGINS={PLUGINS.replace(',', ' ')}",  # pip takes them as words
         ]
         return self.build_with(project.folder, options, self.tag(technique))
 
     def build_with(self, folder: Path, options: list[str], tag: str) -> Build:
         """Build an image of a folder, with options of `docker build`; otherwise as `build`."""
         builder = [f"--builder={self.name}", *([] if self.is_shared else ["--load"])]
-        command = ["docker", "buildx", "build", *builder, "--progress=plain", self.label]
+        plugins = f"--build-arg=POETRY_PLUGINS={os.environ.get('POETRY_PLUGINS', '')}"
+        command = ["docker", "buildx", "build", *builder, "--progress=plain", self.label, plugins]
         start = time.monotonic()
         done = subprocess.run(
             [*command, *options, f"--tag={tag}", folder],
@@ -222,8 +220,7 @@ class Builder:
 
     def build_poetry(self, project: Project) -> None:
         """Build the image that runs Poetry, from the project's own Dockerfile."""
-        options = ["--target=poetry", f"--build-arg=POETRY_PLUGINS={PLUGINS}"]
-        self.build_with(project.folder, options, self.tag("poetry"))
+        self.build_with(project.folder, ["--target=poetry"], self.tag("poetry"))
 
     def poetry(self, project: Project, *command: str) -> None:
         """Run Poetry in a container, on the working copy and as the caller."""
