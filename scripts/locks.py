@@ -1,8 +1,8 @@
 """Renew and check the locks that the template ships, one for each framework, server and Python version.
 
-`make locks` runs this. It needs Docker, because Poetry locks a project only with the Python version that it requires: each
-project is locked as its users do it, with its own service `poetry`. The script also writes the names that no service may
-have to `extensions/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
+`make locks` runs this. It needs Docker: Poetry locks a project only with the Python version that the project requires.
+Each one is locked in a container, with its own `make lock`. The script also writes the names that no service may have
+to `extensions/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
 """
 
 import json

@@ -90,7 +90,7 @@ valid_answers = st.fixed_dictionaries(
         **{question: st.sampled_from(choices) for question, choices in CHOICES.items() if question not in STACK},
         "stack": st.sampled_from(STACKS),
         "poetry_version": st.builds("2.{}.{}".format, st.integers(3, 99), st.integers(0, 99)),
-        "port": st.integers(1024, 65535),
+        "port": st.integers(1024, 65535).filter(lambda port: port != 5678),
         "user_uid": numbers,
         "user_gid": numbers,
         "include_devcontainer": st.booleans(),

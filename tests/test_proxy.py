@@ -84,8 +84,8 @@ class Proxied:
             response = connection.getresponse()
             text = response.read().decode()
         who = json.loads(text) if response.status == 200 else {}
-        headers = response.headers
-        return ProxiedResponse(who, headers["Location"], headers["X-Seen"], headers["X-Request-ID"])
+        got = response.headers
+        return ProxiedResponse(who, got["Location"], got["X-Seen"], got["X-Request-ID"])
 
 
 @pytest.fixture(scope="module")

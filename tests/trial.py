@@ -1,4 +1,4 @@
-"""A rendered project with additional routes that wait, block, fail and report, and with faults that a test can cause."""
+"""A rendered project with more routes, which wait, block, fail and report, and with faults that a test can cause."""
 
 import json
 from pathlib import Path
