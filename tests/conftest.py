@@ -213,9 +213,11 @@ def docker_runs() -> bool:
     return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
 
 
-# The files that measure no time and share no image: their Docker tests may run beside those of the others.
-BESIDE = {f"test_{name}.py" for name in ("ci", "compose", "dependencies", "devcontainer", "hooks", "ownership")}
-BESIDE |= {"test_served.py", "test_supported.py"}
+# Files that measure no time: their Docker tests may run beside those of the others.
+BESIDE = {
+    f"test_{name}.py" for name in ("ci", "compose", "debug", "dependencies", "devcontainer", "hooks", "ownership")
+}
+BESIDE |= {f"test_{name}.py" for name in ("hardening", "proxy", "records", "served", "start", "supported")}
 
 
 class DockerTestsTogether(LoadScopeScheduling):
