@@ -26,7 +26,7 @@ THREADS = 128
 def test_health_check_is_quick_and_small(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     command = inspect("image", name)["Config"]["Healthcheck"]["Test"][1:]
-    with container(name, *HARDENED) as service:
+    with container(name, *HARDENED, "--health-interval=500ms") as service:
         assert service.health() == "healthy"
         seconds = []
         for _ in range(5):
@@ -38,7 +38,11 @@ def test_health_check_is_quick_and_small(framework: str, server: str, image: Ima
         # This includes the Python that measures the command, and docker exec.
         assert min(seconds) < 0.3
         probes = inspect("container", service.id)["State"]["Health"]["Log"]
-        took = [datetime.fromisoformat(p["End"][:26]) - datetime.fromisoformat(p["Start"][:26]) for p in probes]
+        took = [
+            datetime.fromisoformat(probe["End"][:26]) - datetime.fromisoformat(probe["Start"][:26])
+            for probe in probes
+            if probe["ExitCode"] == 0
+        ]
         assert min(took).total_seconds() < 0.3
 
 

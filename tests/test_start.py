@@ -42,7 +42,11 @@ def test_command_replaces_the_server_byte_for_byte(framework: str, server: str, 
     assert check_run("docker", "run", "--rm", name, "sh", "-c", "echo $0", cwd=ROOT) == "sh\n"
 
 
-VERSION_LINES = {"uvicorn": "Running uvicorn 0.", "gunicorn": "gunicorn (version 27.", "granian": "granian 2."}
+VERSION_LINES = {
+    "uvicorn": "Running uvicorn 0.",
+    "gunicorn": "gunicorn (version 27.",
+    "granian": "python -m granian 2.",
+}
 
 
 @pytest.mark.parametrize(("framework", "server"), SERVERS)
