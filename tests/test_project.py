@@ -6,12 +6,14 @@ import pytest
 
 from scripts.locks import OLDEST_POETRY
 from tests.commands import check_run, run
-from tests.conftest import HOST_PYTHON, STACKS, Environment, Render, in_environment
+from tests.conftest import HOST_PYTHON, PAIRS, STACKS, Environment, Render, in_environment, slow
 
 # The name of the hook that checks the lock.
 LOCK_HOOK = "poetry.lock matches pyproject.toml"
+IGNORE_HOOK = ".dockerignore covers .gitignore"
 # The oldest Python and the newest: the findings of ruff and mypy depend on the version that they check for.
-LINTED = [(*stack, python_version) for stack in STACKS for python_version in ("3.11", "3.15")]
+LINTED = [(*stack, "3.11" if stack in PAIRS else "3.15") for stack in STACKS]
+OTHERS = [(*stack, "3.15" if stack in PAIRS else "3.11") for stack in STACKS]
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
@@ -24,7 +26,7 @@ def test_own_tests_pass(framework: str, server: str, environment: Environment, p
     assert "skipped" not in output
 
 
-@pytest.mark.parametrize(("framework", "server", "python_version"), LINTED)
+@pytest.mark.parametrize(("framework", "server", "python_version"), [*LINTED, *slow(*OTHERS)])
 def test_linters_are_clean(
     framework: str, server: str, python_version: str, environment: Environment, project: Render
 ) -> None:
@@ -40,7 +42,7 @@ def test_linters_are_clean(
     check_run("git", "init", "--quiet", cwd=folder)
     check_run("git", "add", "--all", cwd=folder)
     output = check_run("pre-commit", "run", "--all-files", cwd=folder, **variables)
-    hooks = ["ruff check", "ruff format", "mypy", "hadolint", "shellcheck", LOCK_HOOK, "conflict markers"]
+    hooks = ["ruff check", "ruff format", "mypy", "hadolint", "shellcheck", LOCK_HOOK, IGNORE_HOOK, "conflict markers"]
     assert re.findall(r"^(.*?)\.+Passed$", output, re.M) == hooks, output
     assert re.findall(r"^(.*?)\.+\(no files to check\)Skipped$", output, re.M) == ["rejected patches"], output
 
@@ -48,14 +50,14 @@ def test_linters_are_clean(
 @pytest.mark.parametrize(
     ("file", "fault", "hook"),
     [
-        ("src/my_service/app.py", "import os\n", "ruff check"),
-        ("src/my_service/app.py", "x = [ 1 ]\n", "ruff format"),
+        ("src/my_service/app.py", "import os\n", "ruff-check"),
+        ("src/my_service/app.py", "x = [ 1 ]\n", "ruff-format"),
         ("src/my_service/settings.py", "number: int = 'text'\n", "mypy"),
         ("Dockerfile", "RUN cd /tmp && sudo ls\n", "hadolint"),
         ("entrypoint.sh", "echo $unquoted\n", "shellcheck"),
-        ("pyproject.toml", '[project.optional-dependencies]\nextra = ["cowsay"]\n', LOCK_HOOK),
-        ("README.md", "<<<<<<< before updating\nours\n=======\ntheirs\n>>>>>>> after updating\n", "conflict markers"),
-        ("Makefile.rej", "@@ -1 +1 @@\n", "rejected patches"),
+        ("pyproject.toml", '[project.optional-dependencies]\nextra = ["cowsay"]\n', "lock"),
+        ("README.md", "<<<<<<< before updating\nours\n=======\ntheirs\n>>>>>>> after updating\n", "conflict-markers"),
+        ("Makefile.rej", "@@ -1 +1 @@\n", "rejected-patches"),
     ],
 )
 def test_linters_find_a_planted_fault(
@@ -66,9 +68,44 @@ def test_linters_find_a_planted_fault(
         text.write(fault)
     check_run("git", "init", "--quiet", cwd=folder)
     check_run("git", "add", "--all", cwd=folder)
-    result = run("pre-commit", "run", "--all-files", cwd=folder, **in_environment(environment("fastapi", "uvicorn")))
+    command = ("pre-commit", "run", "--all-files", hook)
+    result = run(*command, cwd=folder, **in_environment(environment("fastapi", "uvicorn")))
     assert result.returncode == 1
-    assert re.search(rf"^{re.escape(hook)}\.+Failed$", result.stdout, re.M), result.stdout
+    assert re.search(rf"\.Failed\n- hook id: {hook}$", result.stdout, re.M), result.stdout
+
+
+# Lines of a .gitignore file in some folder, and the lines of .dockerignore that mean the same.
+IGNORED = [
+    ("", "local.sqlite3", "**/local.sqlite3"),
+    ("", "*.py[co]", "**/*.py[co]"),
+    ("", "cache/", "**/cache"),
+    ("", "/secrets", "secrets"),
+    ("", "build/output/", "build/output"),
+    ("", "**/*.key", "**/*.key"),
+    ("", "!example.env", "!**/example.env"),
+    ("src/my_service/", "*.log", "src/my_service/**/*.log"),
+    ("src/my_service/", "/data/", "src/my_service/data"),
+]
+
+
+def test_linters_name_the_missing_lines_of_dockerignore(environment: Environment, project: Render) -> None:
+    """Ignore files in git, add the lines that the check prints to .dockerignore, and check again."""
+    root = project()
+    check_run("git", "init", "--quiet", cwd=root)
+    for folder, ignored, _ in IGNORED:
+        with (root / folder / ".gitignore").open("a") as file:
+            file.write(f"# A comment, and an empty line\n\n{ignored}\n")
+    (root / "tests" / ".gitignore").write_text("*.tmp\n")  # .dockerignore covers the whole folder
+    check_run("git", "add", "--all", cwd=root)
+    command = ("pre-commit", "run", "--all-files", "dockerignore")
+    variables = in_environment(environment("fastapi", "uvicorn"))
+    result = run(*command, cwd=root, **variables)
+    assert result.returncode == 1
+    missing = re.findall(r"^Add this line to \.dockerignore, .*: (.*)$", result.stdout, re.M)
+    assert sorted(missing) == sorted(listed for _, _, listed in IGNORED), result.stdout
+    with (root / ".dockerignore").open("a") as file:
+        file.writelines(f"{line}\n" for line in missing)
+    check_run(*command, cwd=root, **variables)
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
