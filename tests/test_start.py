@@ -252,11 +252,16 @@ LIMITS = {
 
 
 @pytest.mark.parametrize(("options", "workers"), LIMITS.values(), ids=LIMITS)
+def test_workers_follow_the_cpus(options: list[str], workers: int, image: Image) -> None:
+    command = ("docker", "run", "--rm", *options, image(), "sh", "-c", "echo $WEB_CONCURRENCY")
+    assert check_run(*command, cwd=ROOT) == f"{workers}\n"
+
+
 @pytest.mark.parametrize(("framework", "server"), SERVERS)
-def test_workers_follow_the_cpus(framework: str, server: str, options: list[str], workers: int, image: Image) -> None:
-    with container(image(framework=framework, server=server), *options) as service:
+def test_server_starts_the_workers(framework: str, server: str, image: Image) -> None:
+    with container(image(framework=framework, server=server), "--cpus=1.5") as service:
         service.get("/health")
-        assert len(service.workers()) == workers, service.logs()
+        assert len(service.workers()) == 2, service.logs()
         assert service.stop()[0] == 0
 
 
