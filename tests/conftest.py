@@ -52,9 +52,14 @@ if settings.get_current_profile_name() in {"default", "ci"}:
     settings.load_profile("same")
 
 
-def slow(*cases: tuple[str, ...]) -> list[Any]:
+def slow(*cases: tuple[str | int, ...]) -> list[Any]:
     """Return the cases of a wide matrix that are left to a run of `-m slow`, as parameters of a test."""
     return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
+# The stacks for a test that starts containers: each framework and each server, and the rest in a run of `-m slow`.
+GRANIAN_AGAIN = ("flask", "granian")
+CONTAINER_STACKS = [*(stack for stack in STACKS if stack != GRANIAN_AGAIN), *slow(GRANIAN_AGAIN)]
 
 
 class Render(Protocol):

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.servers import MEMORY
 from tests.commands import ROOT, check_run
-from tests.conftest import STACKS, Image
+from tests.conftest import CONTAINER_STACKS, STACKS, Image
 from tests.docker import HARDENED, Load, ask, container, inspect
 
 pytestmark = pytest.mark.docker
@@ -64,7 +64,7 @@ def test_service_that_does_not_start_ends_the_container(
 
 
 @pytest.mark.parametrize("options", [["--shm-size=64k"], ["--tmpfs=/tmp:size=64k"]], ids=["small-shm", "full-tmp"])
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_service_needs_no_disk_space(framework: str, server: str, options: list[str], image: Image) -> None:
     with container(image(framework=framework, server=server), *HARDENED, *options) as service:
         service.get("/health")
@@ -102,7 +102,7 @@ def test_service_without_an_output_serves(framework: str, server: str, output: s
         assert code == 0
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_memory_does_not_grow(framework: str, server: str, image: Image) -> None:
     """Send as many requests as ten a second are in ten minutes, after as many again to warm up."""
     name = image(on_trial=True, framework=framework, server=server)
@@ -157,7 +157,7 @@ def send(port: int, request: bytes) -> bytes:
     return response
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_bad_requests_are_refused(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")
@@ -206,7 +206,7 @@ def slow_clients(port: int, count: int, seconds: float) -> Iterator[None]:
             connection.close()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_hundred_slow_clients_block_no_other_client(framework: str, server: str, image: Image) -> None:
     with container(image(framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")
@@ -219,7 +219,7 @@ def test_hundred_slow_clients_block_no_other_client(framework: str, server: str,
                 time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_endless_headers_are_refused(framework: str, server: str, image: Image) -> None:
     """Send headers until the server closes the connection, which must not take more than 8 MB."""
     sent, headers = 0, b"X-Endless: " + b"a" * 4000 + b"\r\n"
@@ -302,7 +302,7 @@ def test_idle_connection_is_closed_after_its_timeout(
         assert connection.sock.recv(1) == b"", stack
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_production_has_no_debugger(framework: str, server: str, image: Image) -> None:
     variables = [f"--env={name}=1" for name in ("FLASK_DEBUG", "DEBUG", "PYTHONDEVMODE")]
     name = image(on_trial=True, framework=framework, server=server)

@@ -16,7 +16,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import COPIER_YML, STACKS, Image, Render
+from tests.conftest import CONTAINER_STACKS, COPIER_YML, Image, Render
 from tests.docker import HARDENED, PROCESS_IDS, REPOSITORY, container, inspect, is_in_layers
 
 pytestmark = pytest.mark.docker
@@ -47,7 +47,7 @@ def check_locked_down(runs: list[tuple[str, int, int, list[str]]]) -> None:
             assert "Traceback" not in service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_any_user_at_run_time(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     check_locked_down([(name, uid, gid, [f"--user={uid}:{gid}"]) for uid, gid in IDS])
@@ -75,7 +75,7 @@ WRITABLE = (
 )
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_only_temporary_directories_are_writable(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     with container(name, *HARDENED, "--tmpfs=/tmp") as service:
@@ -86,7 +86,7 @@ def test_only_temporary_directories_are_writable(framework: str, server: str, im
         assert changes == "", changes
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_image_adds_no_setuid_file(framework: str, server: str, image: Image) -> None:
     def privileged(name: str) -> set[str]:
         command = (

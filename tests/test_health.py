@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from tests.commands import ROOT, check_run
-from tests.conftest import PAIRS, STACKS, Image
+from tests.conftest import CONTAINER_STACKS, PAIRS, STACKS, Image
 from tests.docker import HARDENED, Load, ask, container, inspect
 from tests.trial import BROKEN_DEPENDENCY
 
@@ -22,7 +22,7 @@ OFTEN = ("--health-interval=500ms", "--health-timeout=1s", "--health-retries=2",
 THREADS = 128
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_health_check_is_quick_and_small(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     command = inspect("image", name)["Config"]["Healthcheck"]["Test"][1:]
@@ -69,7 +69,7 @@ def test_health_check_follows_the_address(
         assert service.health() == "healthy", service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_health_follows_a_service_that_hangs_and_recovers(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
@@ -83,7 +83,7 @@ def test_health_follows_a_service_that_hangs_and_recovers(framework: str, server
         assert "/health" not in service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_busy_service_stays_healthy(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:
@@ -94,7 +94,7 @@ def test_busy_service_stays_healthy(framework: str, server: str, image: Image) -
         assert load.finish() == {"200": 64}
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_health_and_readiness_respond_to_get_and_head(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
         service.get("/health")

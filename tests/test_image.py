@@ -9,7 +9,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run
-from tests.conftest import CHOICES, HOST_PYTHON, PAIRS, STACKS, Image, Render, slow
+from tests.conftest import CHOICES, CONTAINER_STACKS, HOST_PYTHON, PAIRS, STACKS, Image, Render, slow
 from tests.docker import (
     HARDENED,
     PROCESS_IDS,
@@ -67,7 +67,7 @@ def test_production_serves_locked_down_and_stops_cleanly(
 SERVER_PACKAGES = {"gunicorn": {"gunicorn"}, "uvicorn": {"uvicorn", "h11"}, "granian": {"granian"}}
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_production_holds_nothing_but_the_service(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     tools = check_run("docker", "run", "--rm", name, "sh", "-c", "ls /opt /app /opt/venv/bin", cwd=ROOT)
@@ -362,7 +362,7 @@ def test_ignored_file_is_in_no_image_and_in_no_wheel(project: Render) -> None:
         assert is_in_layers(tag, f"data-{secret}") is (target == "production"), "the layers can be searched"
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_few_steps_mount_secrets(framework: str, server: str, render: Render) -> None:
     dockerfile = render(framework=framework, server=server, include_devcontainer=True) / "Dockerfile"
     text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.M).replace("\\\n", " ")

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import STACKS, Image, Render
+from tests.conftest import CONTAINER_STACKS, STACKS, Image, Render
 from tests.docker import REPOSITORY, build, container
 
 pytestmark = pytest.mark.docker
@@ -146,7 +146,7 @@ def test_trusted_proxy_sets_client_and_scheme(
         assert (spoofed.who["client"], spoofed.who["url"]) == (response.seen, there)
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_unknown_proxy_is_ignored(framework: str, server: str, image: Image, nginx: str, network: str) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with behind_nginx(name, nginx, network) as proxied:
@@ -156,7 +156,7 @@ def test_unknown_proxy_is_ignored(framework: str, server: str, image: Image, ngi
         assert proxied.ask("/redirect").location == f"http://127.0.0.1:{proxied.port}/who"
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_spoofed_headers_are_ignored(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server)) as service:
         plain = service.get("/who", headers={"Host": "example.com"}).json()
@@ -175,7 +175,7 @@ CHAINS = {
 
 
 @pytest.mark.parametrize(("trusted", "addresses"), CHAINS.values(), ids=CHAINS)
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_client_is_the_last_untrusted_address(
     framework: str, server: str, trusted: str, addresses: str, image: Image
 ) -> None:

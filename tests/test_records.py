@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.conftest import STACKS, Image
+from tests.conftest import CONTAINER_STACKS, STACKS, Image, slow
 from tests.docker import container
 from tests.trial import log_entries
 
@@ -25,7 +25,7 @@ def exception_of(entry: Mapping[str, object], framework: str, server: str) -> st
     return str(entry["exception"])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [2, *slow((1,))])
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_json_log_has_one_object_per_line(framework: str, server: str, workers: int, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
@@ -58,7 +58,7 @@ def test_json_log_has_one_object_per_line(framework: str, server: str, workers: 
     assert not [entry for entry in log if "/health" in str(entry)]
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_text_log_has_one_line_per_entry(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server)) as service:
         service.get("/health")
@@ -81,7 +81,7 @@ def test_text_log_has_one_line_per_entry(framework: str, server: str, image: Ima
     assert log.count("GET /boom") == 1
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_responses_have_the_request_id(framework: str, server: str, image: Image) -> None:
     with container(image(on_trial=True, framework=framework, server=server)) as service:
         for path in ("/", "/health", "/no-such-path", "/boom"):
@@ -94,7 +94,7 @@ def test_responses_have_the_request_id(framework: str, server: str, image: Image
         assert len({service.get().headers["x-request-id"] for _ in range(20)}) == 20
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_log_level_hides_lower_levels(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, "--env=LOG_LEVEL=ERROR", "--env=LOG_FORMAT=JSON") as service:
@@ -107,7 +107,7 @@ def test_log_level_hides_lower_levels(framework: str, server: str, image: Image)
         assert [entry["level"] for entry in log_entries(service.logs())] == ["error"]
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_request_id_is_only_in_entries_of_its_request(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, "--env=LOG_FORMAT=json", "--env=WEB_CONCURRENCY=1") as service:

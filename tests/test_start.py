@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT, check_run, run
-from tests.conftest import PAIRS, STACKS, Image, Render
+from tests.conftest import CONTAINER_STACKS, PAIRS, STACKS, Image, Render
 from tests.docker import container, inspect
 
 pytestmark = pytest.mark.docker
@@ -32,7 +32,7 @@ def server_command(image: str) -> tuple[str, ...]:
     return tuple(inspect("image", image)["Config"]["Cmd"])
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_command_replaces_the_server_byte_for_byte(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     arguments = ['a "b"', "$HOME ${X} $(id)", "(x) `y` ; & | * ~", "back\\slash 'single'", "", "new\nline", "--flag"]
@@ -56,7 +56,7 @@ def test_server_takes_options(framework: str, server: str, image: Image) -> None
     assert output.startswith(VERSION_LINES[server])
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_option_overrides_the_environment(framework: str, server: str, image: Image) -> None:
     name = image(framework=framework, server=server)
     command = (*server_command(name), "--workers=3")
@@ -80,7 +80,7 @@ def test_flask_command_finds_the_application(server: str, command: list[str], te
     assert text in check_run("docker", "run", "--rm", "--interactive", name, *command, cwd=ROOT)
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_interactive_commands_run(framework: str, server: str, image: Image) -> None:
     """Run a shell and Python with their input from a pipe."""
     inputs = {
@@ -151,7 +151,7 @@ def test_bad_variable_ends_the_start_with_one_line(framework: str, server: str, 
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_bad_variable_ends_the_container(framework: str, server: str, image: Image) -> None:
     with container(image(framework=framework, server=server), "--env=PORT=0") as service:
         code = service.wait(seconds=15)
@@ -167,7 +167,7 @@ def test_bad_variables_have_a_line_each(framework: str, server: str, image: Imag
     assert [line.split(" is invalid: ")[0] for line in lines] == ["LOG_LEVEL", "PORT"]
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_empty_variables_mean_the_defaults(framework: str, server: str, image: Image) -> None:
     empty = [f"--env={name}=" for name in VARIABLES]
     with container(image(framework=framework, server=server), *empty) as service:
@@ -185,7 +185,7 @@ def test_every_variable_is_explained(framework: str, server: str, render: Render
         assert (f"\n#{variable}=" in (project / ".env.example").read_text()) is expected, variable
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_secret_files_set_the_variables(framework: str, server: str, image: Image, tmp_path: Path) -> None:
     """Mount a directory as Kubernetes does, which also has the token of the service account in it."""
     (tmp_path / "kubernetes.io" / "serviceaccount").mkdir(parents=True)
@@ -205,7 +205,7 @@ def test_secret_files_set_the_variables(framework: str, server: str, image: Imag
         assert "log_level=info" in service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_kubernetes_service_named_like_the_server_changes_nothing(framework: str, server: str, image: Image) -> None:
     """Set the variables that Kubernetes sets for a Service.
 
@@ -266,7 +266,7 @@ def test_server_starts_the_workers(framework: str, server: str, image: Image) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_wrapped_server_gets_the_workers(framework: str, server: str, workers: int, image: Image) -> None:
     name = image(framework=framework, server=server)
     with container(name, f"--cpus={workers}", command=("env", "A=1", *server_command(name))) as service:
@@ -274,7 +274,7 @@ def test_wrapped_server_gets_the_workers(framework: str, server: str, workers: i
         assert len(service.workers()) == workers, service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_any_command_gets_the_variables(framework: str, server: str, image: Image) -> None:
     script = "import os; print(*(os.environ[n] for n in ('WEB_CONCURRENCY', 'HOST', 'PORT', 'GRACEFUL_TIMEOUT')))"
     command = (image(framework=framework, server=server), "python", "-c", script)

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import STACKS, Image
+from tests.conftest import CONTAINER_STACKS, STACKS, Image
 from tests.docker import Container, Load, container, inspect
 
 pytestmark = pytest.mark.docker
@@ -87,7 +87,7 @@ def test_stop_finishes_requests_in_flight(framework: str, server: str, workers: 
             assert service.logs().count("[info] stopped") == workers
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_stop_under_an_init_process(framework: str, server: str, image: Image, tini: Path) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     command = inspect("image", name)["Config"]["Cmd"]
@@ -104,7 +104,7 @@ def test_stop_under_the_init_process_of_docker(image: Image) -> None:
         check_stop(service, "uvicorn", "SIGTERM", workers=2)
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_stop_ends_requests_after_the_graceful_timeout(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, "--env=GRACEFUL_TIMEOUT=2", "--env=WEB_CONCURRENCY=2") as service:
@@ -122,7 +122,7 @@ def test_stop_ends_requests_after_the_graceful_timeout(framework: str, server: s
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_stop_of_an_idle_container_takes_no_time(framework: str, server: str, signal: str, image: Image) -> None:
     took = []
     for _ in range(3):  # the best of three, because other processes on the machine can delay a stop
@@ -154,7 +154,7 @@ sys.meta_path.insert(0, Slow())
 """
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_stop_while_workers_import_the_application(framework: str, server: str, image: Image, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir(mode=0o755)
