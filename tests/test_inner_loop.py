@@ -101,13 +101,14 @@ def test_saved_files_are_served(framework: str, server: str, made: Callable[...,
         save(app, text.replace('"/health"', f'"/health-{number}"'))
         seconds.append(seconds_until('"ok"', day.port, f"/health-{number}"))
     print(f"saved to served, {framework} with {server}: {[round(one, 2) for one in seconds]} s")
-    assert statistics.median(seconds) < 1, seconds
+    assert min(seconds) < 1, seconds  # the others may wait for another test's build
+    assert statistics.median(seconds) < 2, seconds
 
     for folder, path in (("templates", "/page"), ("static", "/static/page.css")):
         (file,) = (package / folder).iterdir()
         assert get(day.port, path).text == "first"
         file.write_text("second")
-        assert seconds_until("second", day.port, path) < 1, path
+        assert seconds_until("second", day.port, path) < 2, path
 
     app.write_text("def broken(:\n")
     log = ""
