@@ -10,6 +10,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, commit, run
+from tests.conftest import slow
 from tests.docker import get, inspect, is_in_layers, rebuilt_steps
 from tests.made import Made
 
@@ -167,7 +168,7 @@ def test_dependencies_come_and_go(made: Callable[..., Made]) -> None:
         assert re.search(rf"\bPKG\b.*make {target} PKG=httpx$", day.fail_make(target), re.M)
 
 
-@pytest.mark.parametrize("framework", ["flask", "fastapi"])
+@pytest.mark.parametrize("framework", ["fastapi", *slow(("flask",))])
 def test_numpy_is_added_to_a_fresh_project(framework: str, made: Callable[..., Made]) -> None:
     day = made(framework)
     day.check_make("add", "PKG=numpy")

@@ -13,14 +13,14 @@ import pytest
 
 from scripts.servers import add_routes
 from tests.commands import ROOT, check_run
-from tests.conftest import CONTAINER_STACKS
+from tests.conftest import CONTAINER_STACKS, slow
 from tests.docker import get, seconds_until
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
 
 # Flask's development server is the same with both production servers.
-DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "uvicorn"), ("fastapi", "granian")]
+DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "uvicorn"), *slow(("fastapi", "granian"))]
 
 ROUTES = {
     "flask": """

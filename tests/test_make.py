@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import CONTAINER_STACKS, PASSING_HOOKS, slow
+from tests.conftest import PAIRS, PASSING_HOOKS, STACKS, slow
 from tests.docker import Load, free_port, get, inspect
 from tests.made import Made
 
@@ -163,7 +163,7 @@ def test_up_takes_the_caller_ids(made: Callable[..., Made]) -> None:
     assert get(day.port, "/health").status == 200
 
 
-@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+@pytest.mark.parametrize(("framework", "server"), [*PAIRS, *slow(*(s for s in STACKS if s not in PAIRS))])
 def test_run_serves_the_production_image_locked_down(framework: str, server: str, made: Callable[..., Made]) -> None:
     day = made(framework, server, on_trial=True)
     terminal = day.run_in_terminal()
@@ -215,7 +215,7 @@ def test_settings_of_the_caller_do_not_reach_the_tests(made: Callable[..., Made]
     assert re.search(r"\b[12]\d passed", day.check_make("test"))
 
 
-@pytest.mark.parametrize("framework", ["flask", "fastapi"])
+@pytest.mark.parametrize("framework", ["flask", *slow(("fastapi",))])
 def test_run_names_a_bad_value(framework: str, made: Callable[..., Made]) -> None:
     output = made(framework).fail_make("run", LOG_LEVEL="loud")
     assert len(re.findall(r"^LOG_LEVEL is invalid: .*\.$", output, re.M)) == 1, output
