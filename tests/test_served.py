@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import check_run, commit
-from tests.conftest import CHOICES
+from tests.conftest import slow
 from tests.docker import HARDENED, PLUGINS, REPOSITORY, build, container
 from tests.test_moving_in import advised, move_in, new_with_poetry
 from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
@@ -41,7 +41,7 @@ def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tm
     check_run("make", "clean", cwd=project)
 
 
-@pytest.mark.parametrize("framework", CHOICES["framework"])
+@pytest.mark.parametrize("framework", ["fastapi", *slow(("flask",))])
 def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, framework)
     said = move_in(project, released, f"--data=framework={framework}")

@@ -18,6 +18,8 @@ from tests.docker import PLUGINS, build, container, files_of, inspect, rebuilt_s
 
 FASTAPI, FLASK = (("fastapi", DEFAULTS["fastapi"]), ("flask", DEFAULTS["flask"]))
 # The techniques whose containers run as root, as in their articles.
+# Built in every run. A run of `-m slow` builds the others.
+EVERY_RUN = ["03-dependencies-first", "04-wheel", "05-builder-app-dev", "uv"]
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 
 Technique = Callable[..., str]
@@ -46,7 +48,7 @@ def technique(render: Render) -> Iterator[Technique]:
 
 @pytest.mark.docker
 @pytest.mark.parametrize(("framework", "server"), [FASTAPI, *slow(FLASK)])
-@pytest.mark.parametrize("name", TECHNIQUES)
+@pytest.mark.parametrize("name", [*EVERY_RUN, *slow(*((name,) for name in TECHNIQUES if name not in EVERY_RUN))])
 def test_technique_builds_and_serves(name: str, framework: str, server: str, technique: Technique) -> None:
     image = technique(name, framework, server)
     with container(image) as service:
@@ -79,7 +81,9 @@ def test_dev_stage_has_the_tools_and_app_has_none(technique: Technique) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("name", ["04-wheel", "05-builder-app-dev", "06-environment-copied", "07-cache-mounts"])
+@pytest.mark.parametrize(
+    "name", ["04-wheel", "05-builder-app-dev", *slow(("06-environment-copied",), ("07-cache-mounts",))]
+)
 def test_technique_ships_no_poetry(name: str, technique: Technique) -> None:
     files = files_of(technique(name, *FASTAPI))
     assert not [file for file in files if file.endswith(("bin/poetry", "bin/uv")) or "/poetry/" in file]
