@@ -127,6 +127,7 @@ def bench(project: Path, *arguments: str) -> list[str | Path]:
 
 
 @pytest.mark.docker
+@pytest.mark.slow
 def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -> None:
     folder = project(include_workshop=True)
     commit(folder, "before the benchmark")
@@ -168,7 +169,6 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
 def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -> None:
     folder = project(include_workshop=True)
     commit(folder, "before the benchmark")
-    before = cache_records()
     pty_process = pexpect.spawn(
         "uv",
         [*map(str, bench(folder, "--repeat=1", "--only", "project", "--yes")[1:])],
@@ -183,7 +183,6 @@ def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -
     assert pty_process.exitstatus == 130
     assert "Traceback" not in str(pty_process.before)
     assert left_behind() == []
-    assert cache_records() <= before
     assert check_run("git", "status", "--porcelain", "--ignored", cwd=folder) == ""
 
 
