@@ -1,30 +1,39 @@
-"""The template renders quickly. The best of a few runs counts, because other tests run at the same time."""
+"""The template renders quickly: compared with a start of Copier, because machines differ and other tests run too."""
 
-import time
+import resource
 from pathlib import Path
+
+import pytest
 
 from tests.commands import ROOT, check_run
 from tests.conftest import DEFAULTS, QUESTIONS
 
 
-def test_copy_takes_a_second_and_a_half_at_most(tmp_path: Path) -> None:
+def processor_seconds(*command: str) -> float:
+    """Run a command, and return the processor time of it and of the processes that it waited for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    check_run(*command, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.fixture
+def start_of_copier() -> float:
+    """Return the processor time of `copier --version`: about 0.4 s, most of them imports."""
+    return min(processor_seconds("copier", "--version") for _ in range(5))
+
+
+def test_copy_takes_no_longer_than_four_starts_of_copier(start_of_copier: float, tmp_path: Path) -> None:
     answers = {name: question["default"] for name, question in QUESTIONS.items()}
     answers |= {"app_name": "my-service", "server": DEFAULTS[answers["framework"]]}
     given = [f"--data={name}={answer}" for name, answer in answers.items()]
     command = ("copier", "copy", "--trust", "--quiet", "--vcs-ref=HEAD", *given, str(ROOT))
-    taken = []
-    for number in range(5):
-        start = time.monotonic()
-        check_run(*command, str(tmp_path / str(number)), cwd=ROOT)
-        taken.append(time.monotonic() - start)
-    assert min(taken) <= 1.5, taken
+    taken = [processor_seconds(*command, str(tmp_path / str(number))) for number in range(5)]
+    assert min(taken) <= 4 * start_of_copier, taken
 
 
-def test_new_takes_two_seconds_and_a_half_at_most(tmp_path: Path) -> None:
+def test_new_takes_no_longer_than_six_starts_of_copier(start_of_copier: float, tmp_path: Path) -> None:
     check_run("make", "setup", cwd=ROOT)
-    taken = []
-    for number in range(3):
-        start = time.monotonic()
-        check_run("make", "new", f"DEST={tmp_path / str(number)}", "DATA=framework=flask", cwd=ROOT)
-        taken.append(time.monotonic() - start)
-    assert min(taken) <= 2.5, taken
+    command = ("make", "new", "DATA=framework=flask")
+    taken = [processor_seconds(*command, f"DEST={tmp_path / str(number)}") for number in range(3)]
+    assert min(taken) <= 6 * start_of_copier, taken

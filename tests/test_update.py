@@ -24,10 +24,13 @@ from tests.conftest import (
     Environment,
     copy_checkout,
     in_environment,
+    slow,
 )
 from tests.test_answers import valid_answers
 
 COMBINATIONS = [(*stack, ci) for stack, ci in product(STACKS, CHOICES["ci"])]
+# Each stack and each choice of CI once. A run of `-m slow` has the rest.
+EVERY_RUN = [(*stack, CHOICES["ci"][number % len(CHOICES["ci"])]) for number, stack in enumerate(STACKS)]
 PACKAGE = Path("src/my_service")
 NEW_LOCK = "run make lock"
 COMMENTS = {".md": "<!-- {} -->\n", ".json": "", ".lock": ""}
@@ -207,7 +210,9 @@ def check_update(
     check_advice(project, said)
 
 
-@pytest.mark.parametrize(("framework", "server", "ci"), COMBINATIONS)
+@pytest.mark.parametrize(
+    ("framework", "server", "ci"), [*EVERY_RUN, *slow(*(case for case in COMBINATIONS if case not in EVERY_RUN))]
+)
 def test_update_is_a_fresh_copy_with_every_edit(
     framework: str, server: str, ci: str, template: Path, tmp_path: Path
 ) -> None:
