@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.commands import check_run, run
+from tests.conftest import slow
 from tests.docker import PLUGINS, free_port
 from tests.made import Made
 
@@ -22,7 +23,7 @@ def commands(project: Path) -> list[str]:
     return [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
 
 
-@pytest.mark.parametrize("ci", ["github", "gitlab"])
+@pytest.mark.parametrize("ci", ["github", *slow(("gitlab",))])
 def test_ci_passes_in_a_new_project(ci: str, made: Callable[..., Made]) -> None:
     project = made(ci=ci, port=free_port())
     try:

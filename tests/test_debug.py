@@ -11,6 +11,7 @@ import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, run
+from tests.conftest import slow
 from tests.debugger import Debugger, Stop, configuration
 from tests.docker import free_port, get
 from tests.made import Made
@@ -72,7 +73,7 @@ def line_of(file: Path, text: str) -> int:
     [
         ("flask", "gunicorn", '"version": VERSION}'),
         ("fastapi", "uvicorn", '"version": app.version}'),
-        ("fastapi", "granian", '"version": app.version}'),
+        *slow(("fastapi", "granian", '"version": app.version}')),
     ],
 )
 def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str, made: Callable[..., Made]) -> None:

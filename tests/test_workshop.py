@@ -72,6 +72,7 @@ def test_wheel_has_a_development_stage_that_reloads(
 
 
 @pytest.mark.docker
+@pytest.mark.slow
 def test_dev_stage_has_the_tools_and_app_has_none(technique: Technique) -> None:
     dev = technique("05-builder-app-dev", *FASTAPI, "--target=dev")
     check_run("docker", "run", "--rm", "--entrypoint=pytest", dev, "--version", cwd=ROOT)
@@ -165,7 +166,8 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("moment", ["start", *slow(("cold",))])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["start", "cold"])
 def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -> None:
     folder = project(include_workshop=True)
     commit(folder, "before the benchmark")
