@@ -179,6 +179,7 @@ def test_numpy_is_added_to_a_fresh_project(framework: str, made: Callable[..., M
         assert check_run("docker", "run", "--rm", day.name, "python", *sum_of, cwd=ROOT).strip() == "6"
 
 
+@pytest.mark.slow
 def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made], index: str, tmp_path: Path) -> None:
     day = made()
     pyproject = day.folder / "pyproject.toml"

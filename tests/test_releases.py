@@ -183,6 +183,7 @@ def test_renamed_file_keeps_its_mode(template_clone: Path, tmp_path: Path) -> No
     assert (project / NEW).stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.slow
 def test_file_that_is_renamed_twice_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     check_run("git", "mv", f"template/{NEW}.jinja", "template/start.sh.jinja", cwd=template_clone)
@@ -234,6 +235,7 @@ def test_renamed_file_keeps_the_edits_beside_another_template(
     assert f"copier check-update --quiet {option.replace('=', ' ')}" in (project / "docker" / "doctor.sh").read_text()
 
 
+@pytest.mark.slow
 def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     edited, untouched = (copy(template_clone, "1.0.0", tmp_path / name) for name in ("edited", "untouched"))

@@ -13,6 +13,7 @@ from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
 pytestmark = pytest.mark.docker
 
 
+@pytest.mark.slow
 def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     edit_everything(project)

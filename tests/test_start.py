@@ -135,7 +135,7 @@ def is_refusal(code: int, log: str, variable: str) -> bool:
     return code == 1 and is_line and re.fullmatch(rf"{variable} is invalid: .+\.", line) is not None
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_bad_variable_ends_the_start_with_one_line(framework: str, server: str, image: Image) -> None:
     """Start the service once for each bad value. All starts share a container, which saves most of the time."""
     name = image(framework=framework, server=server)
