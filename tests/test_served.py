@@ -1,16 +1,29 @@
 """After an update or a move, the project is built and served, once the printed steps are followed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.commands import check_run, commit
 from tests.conftest import slow
-from tests.docker import HARDENED, PLUGINS, REPOSITORY, build, container
+from tests.docker import HARDENED, PLUGINS, REPOSITORY, Container, build, container
 from tests.test_moving_in import advised, move_in, new_with_poetry
 from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
 
 pytestmark = pytest.mark.docker
+
+
+@contextmanager
+def locked_and_served(project: Path) -> Iterator[Container]:
+    """Lock an updated project and build it, and give the running production container."""
+    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
+    result = build(project, f"{REPOSITORY}:updated")
+    assert result.returncode == 0, result.stdout
+    with container(f"{REPOSITORY}:updated", *HARDENED) as service:
+        yield service
+    check_run("make", "clean", cwd=project)
 
 
 @pytest.mark.slow
@@ -20,26 +33,18 @@ def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, 
     replace(project / "Dockerfile", ' RUNTIME_PACKAGES="libpq5"', ' RUNTIME_PACKAGES=""')
     commit(project, "our own work")
     assert NEW_LOCK in update(project, server="granian")
-    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    result = build(project, f"{REPOSITORY}:updated")
-    assert result.returncode == 0, result.stdout
-    with container(f"{REPOSITORY}:updated", *HARDENED) as service:
+    with locked_and_served(project) as service:
         assert service.get("/health").json() == {"status": "ok", "version": "3.2.1"}
         assert "granian" in service.execute("cat", "/proc/1/cmdline")
-    check_run("make", "clean", cwd=project)
 
 
 def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
     assert NEW_LOCK in update(project, python_version="3.13")
-    check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    result = build(project, f"{REPOSITORY}:python")
-    assert result.returncode == 0, result.stdout
-    with container(f"{REPOSITORY}:python", *HARDENED) as service:
+    with locked_and_served(project) as service:
         assert service.get("/health").json()["status"] == "ok"
         assert service.execute("python", "--version").startswith("Python 3.13.")
-    check_run("make", "clean", cwd=project)
 
 
 @pytest.mark.parametrize("framework", ["fastapi", *slow(("flask",))])
