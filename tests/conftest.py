@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,9 +59,13 @@ def slow(*cases: tuple[str | int, ...]) -> list[Any]:
     return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
+def in_every_run(chosen: Collection[Any], cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
+    """Return the cases of a wide matrix as parameters of a test. Those not chosen are left to a run of `-m slow`."""
+    return [case if case in chosen else slow(case)[0] for case in cases]
+
+
 # The stacks for a test that starts containers: each framework and each server, and the rest in a run of `-m slow`.
-GRANIAN_AGAIN = ("flask", "granian")
-CONTAINER_STACKS = [*(stack for stack in STACKS if stack != GRANIAN_AGAIN), *slow(GRANIAN_AGAIN)]
+CONTAINER_STACKS = in_every_run([stack for stack in STACKS if stack != ("flask", "granian")], STACKS)
 
 
 class Render(Protocol):

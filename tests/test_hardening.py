@@ -16,7 +16,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
-from tests.conftest import CONTAINER_STACKS, COPIER_YML, Image, Render, slow
+from tests.conftest import CONTAINER_STACKS, COPIER_YML, Image, Render, in_every_run
 from tests.docker import HARDENED, PROCESS_IDS, REPOSITORY, container, inspect, is_in_layers
 
 pytestmark = pytest.mark.docker
@@ -59,7 +59,7 @@ def test_any_user_of_the_questionnaire(image: Image) -> None:
     check_locked_down([(name, uid, gid, []) for name, (uid, gid) in zip(names, IDS, strict=True)])
 
 
-@pytest.mark.parametrize(("uid", "gid"), [*IDS[1:3], *slow(IDS[0], *IDS[3:])])
+@pytest.mark.parametrize(("uid", "gid"), in_every_run(IDS[1:3], IDS))
 def test_any_user_in_development(uid: int, gid: int, image: Image) -> None:
     name = image(target="development", user_uid=uid, user_gid=gid)
     assert inspect("image", name)["Config"]["User"] == f"{uid}:{gid}"

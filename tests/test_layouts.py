@@ -40,7 +40,7 @@ def edit_pyproject(root: Path, old: str, new: str) -> None:
 
 
 def add_packages(root: Path, *packages: str) -> None:
-    """Add entries to `packages`, and make the first one an import package."""
+    """Add entries to `packages`."""
     own = '{ include = "my_service", from = "src" }'
     edit_pyproject(root, own, ", ".join([own, *packages]))
 

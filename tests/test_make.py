@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import PAIRS, PASSING_HOOKS, STACKS, slow
+from tests.conftest import PAIRS, PASSING_HOOKS, STACKS, in_every_run, slow
 from tests.docker import Load, free_port, get, inspect
 from tests.made import Made
 
@@ -163,7 +163,7 @@ def test_up_takes_the_caller_ids(made: Callable[..., Made]) -> None:
     assert get(day.port, "/health").status == 200
 
 
-@pytest.mark.parametrize(("framework", "server"), [*PAIRS, *slow(*(s for s in STACKS if s not in PAIRS))])
+@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS, STACKS))
 def test_run_serves_the_production_image_locked_down(framework: str, server: str, made: Callable[..., Made]) -> None:
     day = made(framework, server, on_trial=True)
     terminal = day.run_in_terminal()

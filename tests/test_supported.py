@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from extensions.answers import OLDEST_POETRY
 from tests.commands import ROOT, check_run, run
-from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, slow
+from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, in_every_run
 from tests.docker import HARDENED, REPOSITORY, build, container
 
 NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
@@ -37,7 +37,7 @@ def test_every_run_proves_each_poetry() -> None:
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("python_version", "poetry_version", "framework", "server"),
-    [case if number in EVERY_RUN else slow(case)[0] for number, case in enumerate(MATRIX)],
+    in_every_run([MATRIX[number] for number in EVERY_RUN], MATRIX),
 )
 def test_python_and_poetry_build_and_serve(
     python_version: str, poetry_version: str, framework: str, server: str, render: Render

@@ -24,7 +24,7 @@ from tests.conftest import (
     Environment,
     copy_checkout,
     in_environment,
-    slow,
+    in_every_run,
 )
 from tests.test_answers import valid_answers
 
@@ -210,9 +210,7 @@ def check_update(
     check_advice(project, said)
 
 
-@pytest.mark.parametrize(
-    ("framework", "server", "ci"), [*EVERY_RUN, *slow(*(case for case in COMBINATIONS if case not in EVERY_RUN))]
-)
+@pytest.mark.parametrize(("framework", "server", "ci"), in_every_run(EVERY_RUN, COMBINATIONS))
 def test_update_is_a_fresh_copy_with_every_edit(
     framework: str, server: str, ci: str, template: Path, tmp_path: Path
 ) -> None:

@@ -17,9 +17,9 @@ from tests.conftest import DEFAULTS, TECHNIQUES, Render, slow
 from tests.docker import PLUGINS, build, container, files_of, inspect, rebuilt_steps, seconds_until
 
 FASTAPI, FLASK = (("fastapi", DEFAULTS["fastapi"]), ("flask", DEFAULTS["flask"]))
-# The techniques whose containers run as root, as in their articles.
 # Built in every run. A run of `-m slow` builds the others.
 EVERY_RUN = ["03-dependencies-first", "04-wheel", "05-builder-app-dev", "uv"]
+# The techniques whose containers run as root, as in their articles.
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 
 Technique = Callable[..., str]
@@ -171,6 +171,7 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
 def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -> None:
     folder = project(include_workshop=True)
     commit(folder, "before the benchmark")
+    before = cache_records()
     pty_process = pexpect.spawn(
         "uv",
         [*map(str, bench(folder, "--repeat=1", "--only", "project", "--yes")[1:])],
@@ -185,6 +186,7 @@ def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -
     assert pty_process.exitstatus == 130
     assert "Traceback" not in str(pty_process.before)
     assert left_behind() == []
+    assert cache_records() <= before
     assert check_run("git", "status", "--porcelain", "--ignored", cwd=folder) == ""
 
 
