@@ -18,7 +18,7 @@ setup: .venv/installed ## Install the locked tools into .venv, verified by hash
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	    || { echo "Python's venv module is incomplete here: apt-get install python3-venv, then try again." >&2; exit 1; }
 	@echo "Setting up .venv, once" >&2
-	@$(PYTHON) -m venv --clear .venv
+	@$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.executable))') -m venv --clear .venv # not an active .venv's
 	@$(PYTHON) scripts/requirements.py > .venv/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/requirements.txt
 	@touch $@
