@@ -65,7 +65,7 @@ def import_names(project: Path) -> set[str]:
 
     The project must require the Python version that runs this script.
     """
-    run(sys.executable, "docker/export_lock.py", "requirements", cwd=project)
+    run(sys.executable, "docker/export_lock.py", "--all", "requirements", cwd=project)
     run("uv", "venv", "--quiet", "--python", sys.executable, "environment", cwd=project)
     python = project / "environment" / "bin" / "python"
     run("uv", "pip", "install", "--quiet", "--python", python, "-r", "requirements/all.txt", cwd=project)

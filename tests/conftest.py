@@ -130,7 +130,7 @@ def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Env
             folder = tmp_path_factory.mktemp(framework)
             project = render(framework=framework, server=server, python_version=HOST_PYTHON)
             requirements = folder / "requirements"
-            check_run(sys.executable, "docker/export_lock.py", requirements, cwd=project)
+            check_run(sys.executable, "docker/export_lock.py", "--all", requirements, cwd=project)
             check_run("uv", "venv", "--quiet", f"--python={sys.executable}", folder / "venv", cwd=folder)
             python = folder / "venv" / "bin" / "python"
             options = ("--quiet", "--no-deps", "--require-hashes", f"--python={python}")

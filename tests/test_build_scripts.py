@@ -70,36 +70,36 @@ def parse(requirements: str, project: str | Path = "/app") -> set[Entry]:
     return entries
 
 
-def export(project: Path, *folder: Path, **env: str) -> tuple[int, str]:
+def export(project: Path, *arguments: str | Path, **env: str) -> tuple[int, str]:
     """Run the export in a project; return its exit code and its output. It needs neither uv nor Poetry."""
-    result = run(sys.executable, SCRIPT, *folder, cwd=project, PATH="/usr/bin", **env)
+    result = run(sys.executable, SCRIPT, *arguments, cwd=project, PATH="/usr/bin", **env)
     return result.returncode, result.stdout
 
 
-def check_export(project: Path, folder: Path, extras: str = "") -> tuple[set[Entry], set[Entry]]:
-    """Export the lock of a project, compare it with Poetry's export, and return the requirements main and all."""
-    assert export(project, folder / "own", EXTRAS=extras) == (0, "")
+def check_export(project: Path, folder: Path, extras: str = "", everything: bool = False) -> set[Entry]:
+    """Export the lock of a project for production, or everything, compare it with Poetry's export, and return it."""
+    name, flags = ("all", ["--all"]) if everything else ("main", [])
+    assert export(project, *flags, folder / "own", EXTRAS=extras) == (0, "")
     chosen = [f"--extras={extra}" for extra in extras.lower().split()]
-    found = []
-    for name, options in (("main", chosen), ("all", ["--all-groups", "--all-extras"])):
-        check_run("poetry", "export", *options, f"--output={folder / name}", cwd=project)
-        theirs = parse((folder / name).read_text(), project)
-        if name == "main":  # production is no editable install
-            theirs = {
-                (re.sub(r"^-e (libs/(\S+))$", r"\2 @ \1", place), hashes, numbers) for place, hashes, numbers in theirs
-            }
-        files = [folder / "own" / f"{name}.txt", folder / "own" / f"{name}.local.txt"]
-        shared, local = (parse(file.read_text()) for file in files)
-        assert shared | local == theirs
-        assert {place for place, *_ in shared | local if "libs/" in place} == {place for place, *_ in local}
-        found.append(theirs)
-    return found[0], found[1]
+    options = [*(chosen or ["--all-extras"]), "--all-groups"] if everything else chosen
+    check_run("poetry", "export", *options, f"--output={folder / name}", cwd=project)
+    theirs = parse((folder / name).read_text(), project)
+    if not everything:  # production is no editable install
+        theirs = {
+            (re.sub(r"^-e (libs/(\S+))$", r"\2 @ \1", place), hashes, numbers) for place, hashes, numbers in theirs
+        }
+    files = [folder / "own" / f"{name}.txt", folder / "own" / f"{name}.local.txt"]
+    shared, local = (parse(file.read_text()) for file in files)
+    assert shared | local == theirs
+    assert {place for place, *_ in shared | local if "libs/" in place} == {place for place, *_ in local}
+    return theirs
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
 def test_export_is_the_one_of_poetry(framework: str, server: str, render: Render, tmp_path: Path) -> None:
     project = render(framework=framework, server=server, python_version=HOST_PYTHON)
-    main, everything = check_export(project, tmp_path)
+    main = check_export(project, tmp_path)
+    everything = check_export(project, tmp_path, everything=True)
     assert (len(main) > 10, len(everything) > 30) == (True, True)
     assert all(hashes for _, hashes, _ in main | everything)
     assert re.fullmatch(r"poetry-core==[\d.]+\n", (tmp_path / "own" / "build.txt").read_text())
@@ -242,7 +242,7 @@ CHOSEN = {
 
 @pytest.mark.parametrize("extras", CHOSEN)
 def test_export_of_every_kind_of_dependency_is_the_one_of_poetry(extras: str, every_kind: Path, tmp_path: Path) -> None:
-    main, everything = check_export(every_kind, tmp_path, extras)
+    main = check_export(every_kind, tmp_path, extras)
     places = {place for place, *_ in main}
     assert {path for place in places if (path := place.rpartition(" @ ")[2]).startswith("libs/")} == CHOSEN[extras] | {
         "libs/plain",
@@ -259,10 +259,28 @@ def test_export_of_every_kind_of_dependency_is_the_one_of_poetry(extras: str, ev
         r"from-ssh @ git\+ssh://git@example\.com/team/project\.git@[0-9a-f]{40}#subdirectory=nested/from-ssh",
         remote["from-ssh"],
     )
+
+
+# What development installs of the extras `cpu` and `cuda`, which exclude each other.
+ENGINES = {"fast": set[str](), "cpu fast": {"engine @ libs/engine-cpu"}, "cuda": {"engine @ libs/engine-cuda"}}
+
+
+@pytest.mark.parametrize("extras", ENGINES)
+def test_export_for_development_is_the_one_of_poetry(extras: str, every_kind: Path, tmp_path: Path) -> None:
+    everything = check_export(every_kind, tmp_path, extras, everything=True)
     installed = {place: len(numbers) for place, _, numbers in everything}
+    assert {place for place in installed if "engine" in place} == ENGINES[extras]
     assert installed["in-two-groups @ libs/in-two-groups"] == 4, "on Windows and macOS"
     assert installed["-e libs/editable"] == installed["-e libs/only-in-docs"] == len(ENVIRONMENTS)
     assert installed["-e libs/editable-on-windows"] == 2
+
+
+def test_extras_that_exclude_each_other_are_refused_in_one_line(every_kind: Path, tmp_path: Path) -> None:
+    message = "The extras cpu and cuda exclude each other: name one of them in EXTRAS.\n"
+    assert export(every_kind, "--all", tmp_path / "all") == (1, message)
+    assert export(every_kind, tmp_path / "main", EXTRAS="cuda,fast,CPU") == (1, message)
+    assert list(tmp_path.iterdir()) == []
+    assert export(every_kind, tmp_path / "main") == (0, ""), "production has no extras"
 
 
 def test_extras_may_be_written_in_any_form(every_kind: Path, tmp_path: Path) -> None:
@@ -278,6 +296,7 @@ def test_export_is_what_uv_can_read(every_kind: Path, tmp_path: Path) -> None:
     for extras in ("", "cuda"):
         folder = tmp_path / f"own{extras}"
         assert export(every_kind, folder, EXTRAS=extras) == (0, "")
+        assert export(every_kind, "--all", folder, EXTRAS=extras or "fast") == (0, "")
         for name in ("main.local.txt", "all.local.txt"):
             file = folder / name
             file.write_text(file.read_text().replace("/app/", f"{every_kind}/"))
@@ -349,12 +368,7 @@ def test_content_hash_is_the_one_of_poetry(change: dict[str, Any], render: Rende
 STALE_OR_UNKNOWN = {
     "changed": ("pyproject.toml", "structlog (>=26.1.0", "structlog (>=26.0.0", export_lock.STALE),
     "no lock": ("poetry.lock", None, "", export_lock.STALE),
-    "format": (
-        "poetry.lock",
-        'lock-version = "2.1"',
-        'lock-version = "2.2"',
-        "poetry.lock does not have the format 2.1: run 'make lock', then build again.",
-    ),
+    "format": ("poetry.lock", 'lock-version = "2.1"', 'lock-version = "2.2"', export_lock.STALE),
 }
 
 
@@ -400,5 +414,5 @@ def test_export_names_a_file_that_it_cannot_read(project: Render, tmp_path: Path
     code, output = export(folder, tmp_path / "out")
     assert code == 1
     assert output.startswith("poetry.lock cannot be read: ")
-    assert output.endswith(" Run 'make lock', then build again.\n")
+    assert output.endswith(" run 'make lock', then build again.\n")
     assert output.count("\n") == 1

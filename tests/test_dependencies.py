@@ -10,7 +10,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, commit, run
-from tests.conftest import slow
+from tests.conftest import HOST_PYTHON, slow
 from tests.docker import get, inspect, is_in_layers, rebuilt_steps
 from tests.made import Made
 
@@ -138,7 +138,13 @@ def test_dependencies_come_and_go(made: Callable[..., Made]) -> None:
     start = time.monotonic()
     output = day.check_make("up")
     print(f"make up after make add: {time.monotonic() - start:.1f} s")
-    assert rebuilt_steps(output) <= {"requirements", "dependencies", "development", "package-editable"}
+    assert rebuilt_steps(output) <= {
+        "requirements",
+        "requirements-all",
+        "dependencies",
+        "development",
+        "package-editable",
+    }
     in_development = ("exec", day.container())
     assert imports(in_development, "cowsay") == {"cowsay": True}
     assert get(day.port, "/health").status == 200
@@ -177,6 +183,108 @@ def test_numpy_is_added_to_a_fresh_project(framework: str, made: Callable[..., M
         day.check_make("build")
         sum_of = ("-c", "import numpy; print(numpy.arange(4).sum())")
         assert check_run("docker", "run", "--rm", day.name, "python", *sum_of, cwd=ROOT).strip() == "6"
+
+
+def test_paths_are_relative_for_the_machine_and_the_containers(made: Callable[..., Made]) -> None:
+    day = made(python_version=HOST_PYTHON)
+    for name in ("by-path", "by-link", "for-tests"):
+        python_project(day.folder / "libs" / name, name)
+    wheel = python_project(day.folder.parent / "from-file", "from-file")
+    check_run("poetry", "build", "--format=wheel", f"--output={day.folder / 'libs'}", cwd=wheel)
+    for package in ("./libs/by-path ./libs/from_file-1.0.0-py3-none-any.whl", "--editable libs/by-link"):
+        day.check_make("add", f"PKG={package}")
+    assert "A group takes no path" in day.fail_make("add", "PKG=./libs/for-tests", "GROUP=dev")
+    edit(
+        day.folder / "pyproject.toml",
+        ("\ndev = [\n", '\ndev = [\n    "for-tests",\n'),
+        (
+            "\n[tool.ruff]\n",
+            '\n[tool.poetry.group.dev.dependencies]\nfor-tests = {path = "libs/for-tests"}\n\n[tool.ruff]\n',
+        ),
+    )
+    day.check_make("lock")
+    files = (day.folder / "pyproject.toml").read_text() + (day.folder / "poetry.lock").read_text()
+    assert "/app/" not in files
+    assert '"by-path @ ./libs/by-path"' in files
+    check_run("poetry", "check", "--lock", cwd=day.folder)
+    day.check_make("remove", "PKG=from-file")
+    check_run("poetry", "check", "--lock", cwd=day.folder)
+    day.check_make("build")
+    names = ("by_path", "by_link", "for_tests", "from_file")
+    in_production = {"by_path": True, "by_link": True, "for_tests": False, "from_file": False}
+    assert imports(("run", "--rm", day.name), *names) == in_production
+    day.check_make("up")
+    (day.folder / "libs" / "by-link" / "src" / "by_link" / "__init__.py").write_text('NAME = "edited"\n')
+    in_development = ("exec", day.container())
+    assert imports(in_development, *names) == in_production | {"for_tests": True}
+    show = ("python", "-c", "import by_link; print(by_link.NAME)")
+    assert check_run("docker", *in_development, *show, cwd=ROOT).strip() == "edited"
+
+
+EXCLUSIVE = """
+[project.optional-dependencies]
+cpu = ["engine"]
+cuda = ["engine"]
+"""
+ENGINES = """
+[tool.poetry.dependencies]
+engine = [
+    { path = "libs/engine-cpu", markers = "extra == 'cpu' and extra != 'cuda'" },
+    { path = "libs/engine-cuda", markers = "extra == 'cuda' and extra != 'cpu'" },
+]
+"""
+
+
+@pytest.mark.slow
+def test_development_takes_the_extras_that_are_named(made: Callable[..., Made]) -> None:
+    day = made()
+    for kind in ("cpu", "cuda"):
+        project = python_project(day.folder / "libs" / f"engine-{kind}", "engine")
+        (project / "src" / "engine" / f"{kind}.py").touch()
+        edit(project / "pyproject.toml", ('version = "1.0.0"', f'version = "1.0.0+{kind}"'))
+    pyproject = day.folder / "pyproject.toml"
+    edit(pyproject, ("\n[dependency-groups]\n", f"{EXCLUSIVE}\n[dependency-groups]\n"))
+    edit(pyproject, ("\n[tool.ruff]\n", f"{ENGINES}\n[tool.ruff]\n"))
+    day.check_make("lock")
+    output = day.fail_make("up")
+    assert "The extras cpu and cuda exclude each other: name one of them in EXTRAS." in output
+    kinds = ("engine.cpu", "engine.cuda")
+    run_in = ("run", "--rm")
+    day.check_make("build")
+    assert imports((*run_in, day.name), "engine") == {"engine": False}
+    day.check_make("build", "EXTRAS=cuda")
+    assert imports((*run_in, day.name), *kinds) == {"engine.cpu": False, "engine.cuda": True}
+    day.check_make("up", EXTRAS="cpu")
+    assert imports(("exec", day.container()), *kinds) == {"engine.cpu": True, "engine.cuda": False}
+
+
+BACKEND = """
+[tool.poetry-dynamic-versioning]
+enable = true
+"""
+
+
+@pytest.mark.slow
+def test_version_from_git_is_passed_to_the_build(made: Callable[..., Made]) -> None:
+    day = made()
+    edit(
+        day.folder / "pyproject.toml",
+        ('version = "0.1.0"\n', 'dynamic = ["version"]\n'),
+        ("[tool.poetry]\n", '[tool.poetry]\nversion = "0.0.0"\n'),
+        (
+            '"]\nbuild-backend = "poetry.core.masonry.api"',
+            '", "poetry-dynamic-versioning>=1.9,<2"]\nbuild-backend = "poetry_dynamic_versioning.backend"',
+        ),
+        ("\n[tool.ruff]\n", f"{BACKEND}\n[tool.ruff]\n"),
+    )
+    day.check_make("build", POETRY_DYNAMIC_VERSIONING_BYPASS="1.2.3")
+    show = ("python", "-c", f"import importlib.metadata as m; print(m.version('{day.name}'))")
+    assert check_run("docker", "run", "--rm", day.name, *show, cwd=ROOT).strip() == "1.2.3"
+    (day.folder / ".env").write_text("POETRY_DYNAMIC_VERSIONING_BYPASS=1.3.0\n")
+    day.check_make("up")
+    assert get(day.port, "/").json()["version"] == "1.3.0"
+    assert get(day.port, "/health").json()["version"] == "1.3.0"
+    day.check_make("test")
 
 
 @pytest.mark.slow

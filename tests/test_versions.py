@@ -21,7 +21,7 @@ OWN = ROOT / ".github" / "renovate.json"
 OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}.{{ ci }}{% endif %}" / "renovate.json"
 TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
 # What names a version for another reason than to pin it.
-EXAMPLES = {"dependencies.md.jinja": {"0.14.4"}, "deploy.md.jinja": {"1.0.0"}, "launch.json": {"0.2.0"}}
+EXAMPLES = {"dependencies.md.jinja": {"0.14.4", "1.2.3"}, "deploy.md.jinja": {"1.0.0"}, "launch.json": {"0.2.0"}}
 
 
 def renovate(path: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Write poetry.lock as requirements files for uv, as `poetry export` does, but without Poetry.
 
-    python export_lock.py FOLDER
+    python export_lock.py [--all] [FOLDER]
 
-writes main.txt, the packages of production with the extras that the variable EXTRAS names; all.txt,
-those of every group and extra; and build.txt, the build backend. Packages that the lock names by a
-path go to main.local.txt and all.local.txt. Without FOLDER, it only checks that the lock is fresh.
+writes main.txt and build.txt, the packages of production and the build backend. With --all, it
+writes all.txt, the packages of every group. The variable EXTRAS names the extras; without it, --all
+takes all of them. Packages that the lock names by a path go to main.local.txt or all.local.txt.
+Without FOLDER, it only checks that the lock is fresh.
 """
 
 import hashlib
@@ -13,12 +14,12 @@ import os
 import re
 import sys
 import tomllib
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-STALE = (
-    "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
-)
+ADVICE = "run 'make lock', then build again."
+STALE = f"poetry.lock is missing or does not match pyproject.toml: {ADVICE}"
 
 
 def content_hash(pyproject: dict[str, Any]) -> str:
@@ -99,44 +100,50 @@ def requirements(
     return lines
 
 
+def exclusive(lock: dict[str, Any], extras: set[str]) -> list[str]:
+    """Return those of some extras that exclude each other in the markers of the lock."""
+    pairs = set()
+    for package in lock["package"]:
+        text = str(package.get("markers"))
+        names = [re.findall(rf"extra {sign} [\"']([^\"']+)", text) for sign in ("==", "!=")]
+        pairs |= set(product(*names))
+    return sorted(a for a, b in pairs if (b, a) in pairs and {a, b} <= extras)
+
+
 def read(name: str) -> dict[str, Any]:
-    """Return the content of a TOML file, or exit with one line if it is not valid."""
+    """Return the content of a TOML file if there is one. Exit with one line if it is not valid."""
     try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        return tomllib.loads(Path(name).read_text(encoding="utf-8")) if Path(name).exists() else {}
     except ValueError as error:
-        advice = " Run 'make lock', then build again." if name == "poetry.lock" else ""
-        sys.exit(f"{name} cannot be read: {error}.{advice}")
+        sys.exit(f"{name} cannot be read: {error}. To fix poetry.lock, {ADVICE}")
 
 
-def main(folder: Path | None) -> None:
-    """Check the lock, then write the files to a new folder, if there is one."""
+def main(arguments: list[str]) -> None:
+    """Check the lock, then write the files to a folder, if there is one."""
     pyproject, lock = read("pyproject.toml"), read("poetry.lock")
-    metadata = lock.get("metadata", {})
-    if metadata.get("content-hash") != content_hash(pyproject):
+    metadata = [lock.get("metadata", {}).get(key) for key in ("lock-version", "content-hash")]
+    if metadata != ["2.1", content_hash(pyproject)]:
         sys.exit(STALE)
-    if metadata["lock-version"] != "2.1":
-        sys.exit("poetry.lock does not have the format 2.1: run 'make lock', then build again.")
-    if folder is None:
+    if not arguments:
         return
     names = re.findall(r"[\w.-]+", os.environ.get("EXTRAS", "").lower())
     extras = {re.sub(r"[-_.]+", "-", name) for name in names}
-    backend = pyproject.get("build-system", {"requires": ["setuptools"]})  # the default of PEP 518
-    exported = {
-        "main": requirements(lock, {"main"}, extras),
-        "all": requirements(lock, None, set(lock.get("extras", {}))),
-        "build": backend["requires"],
-    }
-    folder.mkdir()
+    if "--all" in arguments:
+        extras = extras or set(lock.get("extras", {}))
+        exported = {"all": requirements(lock, None, extras)}
+    else:
+        backend = pyproject.get("build-system", {"requires": ["setuptools"]})  # PEP 518's default
+        exported = {"main": requirements(lock, {"main"}, extras), "build": backend["requires"]}
+    if both := exclusive(lock, extras):
+        sys.exit(f"The extras {' and '.join(both)} exclude each other: name one of them in EXTRAS.")
+    folder = Path(arguments[-1])
+    folder.mkdir(exist_ok=True)
     for name, lines in exported.items():
-        files: dict[str, list[str]] = {f"{name}.txt": [], f"{name}.local.txt": []}
-        for line in lines:
-            is_local = re.match(r"-e |\S+ @ file:", line)
-            files[f"{name}.local.txt" if is_local else f"{name}.txt"].append(f"{line}\n")
-        for file, content in files.items():
-            folder.joinpath(file).write_text("".join(content), encoding="utf-8")
+        local = [line for line in lines if re.match(r"-e |\S+ @ file:", line)]
+        remote = [line for line in lines if line not in local]
+        for file, chosen in ((f"{name}.txt", remote), (f"{name}.local.txt", local)):
+            folder.joinpath(file).write_text("\n".join([*chosen, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(sys.argv[1:])
