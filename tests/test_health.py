@@ -31,7 +31,7 @@ def test_health_check_is_quick_and_small(framework: str, server: str, image: Ima
         seconds = []
         for _ in range(5):
             start = time.monotonic()
-            code, memory = service.execute("python", "-ISc", PEAK, *command).split()
+            code, memory = service.execute("python", "-ISc", PEAK, *command).split()[-2:]
             seconds.append(time.monotonic() - start)
             assert code == "0"
             assert float(memory) < 15

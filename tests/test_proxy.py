@@ -12,7 +12,7 @@ import pytest
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import CONTAINER_STACKS, STACKS, Image, Render
-from tests.docker import REPOSITORY, build, container
+from tests.docker import REPOSITORY, ask, build, container
 
 pytestmark = pytest.mark.docker
 
@@ -163,6 +163,44 @@ def test_spoofed_headers_are_ignored(framework: str, server: str, image: Image) 
         spoofed = service.get("/who", headers=SPOOFED | {"Host": "example.com"}).json()
         assert {**plain, "pid": ""} == {**spoofed, "pid": ""}
         assert plain["url"] == "http://example.com/who"
+
+
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+def test_prefix_may_be_removed_or_kept_by_the_proxy(framework: str, server: str, image: Image) -> None:
+    name = image(on_trial=True, framework=framework, server=server)
+    host = {"Host": "example.com"}
+    with container(name, "--env=ROOT_PATH=/shop") as service:
+        assert service.health() == "healthy", service.logs()
+        for path in ("/shop/who", "/who"):
+            assert service.get(path, headers=host).json()["url"] == "http://example.com/shop/who"
+        for path in ("/shop/redirect", "/redirect"):
+            assert ask(service.port, path, headers=host).headers["location"] == "http://example.com/shop/who"
+        assert service.get("/shopping/who").status == 404, "the prefix ends with its last segment"
+        assert [service.get(path).status for path in ("/shop/", "/")] == [200, 200]
+        if framework == "fastapi":
+            for path in ("/shop/docs", "/docs"):
+                assert "'/shop/openapi.json'" in service.get(path).text
+            for path in ("/shop/who/", "/who/"):  # without the last slash
+                assert ask(service.port, path, headers=host).headers["location"] == "http://example.com/shop/who"
+        assert "/health" not in service.logs()
+
+
+# The prefix as an option of the server itself.
+OPTIONS = {"uvicorn": "UVICORN_ROOT_PATH", "gunicorn": "SCRIPT_NAME", "granian": "GRANIAN_URL_PATH_PREFIX"}
+
+
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+def test_health_check_follows_the_prefix_of_the_server(framework: str, server: str, image: Image) -> None:
+    with container(image(framework=framework, server=server), f"--env={OPTIONS[server]}=/shop") as service:
+        assert service.health() == "healthy", service.logs()
+
+
+@pytest.mark.parametrize("prefix", ["shop", "/shop/", "//", "/"])
+def test_prefix_that_cannot_be_used_is_refused(prefix: str, image: Image) -> None:
+    name = image(on_trial=True, framework="fastapi", server="uvicorn")
+    result = run("docker", "run", "--rm", f"--env=ROOT_PATH={prefix}", name, cwd=ROOT)
+    assert (result.returncode, result.stdout.count("\n")) == (1, 1), result.stdout
+    assert result.stdout.startswith("ROOT_PATH is invalid: ")
 
 
 # FORWARDED_ALLOW_IPS and X-Forwarded-For. The last address that is not a trusted proxy is the client's.
