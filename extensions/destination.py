@@ -31,6 +31,10 @@ SAME_FILES = [
 COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
 # Questions whose answers every version of this template has recorded.
 RECORDED = ("app_name", "poetry_version", "user_uid")
+# Files at the top level that configure a tool, and no modules of a package.
+TOOL_FILES = {"build.py", "conftest.py", "gunicorn.conf.py", "noxfile.py", "setup.py", "tasks.py"}
+# For the tests of the template, which a project that moves in does not get.
+TEST_CLIENT = "httpx2"
 # The minor version of the oldest Python 3 that the template's dependencies are locked for.
 OLDEST_PYTHON = min(int(path.stem.rpartition("-3.")[2]) for path in TEMPLATE.parent.glob("locks/*.lock"))
 # The operators of version specifiers, of PEP 440 and of Poetry, applied to minor versions.
@@ -280,19 +284,82 @@ def advice(folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]
 def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
     """Return the requirements of a group, or of the service, that a project does not have, separated by spaces."""
     theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
-    tables = [_table(theirs, "tool", "poetry"), *_table(theirs, "tool", "poetry", "group").values()]
-    named = {_normalized(name) for table in tables for name in _table(table, "dependencies")}
+    poetry = _table(theirs, "tool", "poetry")
+    tables = [_table(poetry, "dependencies"), _table(poetry, "dev-dependencies")]
+    tables += [_table(table, "dependencies") for table in _table(poetry, "group").values()]
+    named = {_normalized(name) for table in tables for name in table} | {TEST_CLIENT}
     lists = [_table(theirs, "project").get("dependencies", []), *_table(theirs, "dependency-groups").values()]
     named |= {_normalized(entry) for entries in lists for entry in entries}
     wanted: list[str] = ours["dependency-groups"][group] if group else ours["project"]["dependencies"]
     return " ".join(re.sub(r"[ ()]", "", entry) for entry in wanted if _normalized(entry) not in named)
 
 
-def _has_other_packages(folder: PurePath, package_name: str) -> bool:
-    """Return whether a project has a package other than `src/package_name` and its tests."""
-    found = {path.parent for path in Path(folder).glob("*/__init__.py")}
-    found |= {path.parent for path in Path(folder).glob("src/*/__init__.py")}
-    return bool(found - {Path(folder, "tests"), Path(folder, "src", package_name)})
+def _package_steps(content: Mapping[str, Any], folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
+    """Return the step that lets the images install every package of a project, if one is left.
+
+    Args:
+        content: The project's pyproject.toml.
+        folder: The project.
+        package_name: The package of the template's modules, in `src/`.
+        own: The project's own files.
+    """
+    if Path(folder, "src", "__init__.py").exists():
+        return ["rename your package src: the template keeps packages in a folder of that name"]
+    if Path(folder, package_name, "__init__.py").exists():
+        move = f"cp -R {package_name}/. src/{package_name}/ && git rm -rq {package_name}"
+        return [f"move your package to src/{package_name}, and say so in pyproject.toml: {move}"]
+    ours = f'{{ include = "{package_name}", from = "src" }}'
+    declared = _table(content, "tool", "poetry").get("packages")
+    if isinstance(declared, list):
+        if {"include": package_name, "from": "src"} in declared:
+            return []
+        return [f"pyproject.toml: add {ours} to packages in [tool.poetry]; the images install it"]
+    if f"src/{package_name}/__init__.py" in own:
+        return []  # Poetry finds the package that has the name of the project
+    others = sorted({path.parent.name for path in Path(folder).glob("*/__init__.py")} - {"tests"})
+    others_in_src = sorted({path.parent.name for path in Path(folder).glob("src/*/__init__.py")} - {package_name})
+    modules = {path.name for path in Path(folder).glob("*.py")} - TOOL_FILES
+    packages = [f'{{ include = "{name}" }}' for name in [*others, *sorted(modules)]]
+    packages += [f'{{ include = "{name}", from = "src" }}' for name in others_in_src]
+    if not packages:
+        return []
+    entries = ", ".join([*packages, ours])
+    return [f"pyproject.toml: in [tool.poetry], set packages = [{entries}]; the images install them"]
+
+
+def _code(folder: PurePath) -> dict[str, str]:
+    """Return the text of each Python file of a project, without its tests, by its path."""
+    paths = [path.relative_to(folder) for path in Path(folder).rglob("*.py")]
+    skipped = {"tests", "docker", "workshop", ".venv"}
+    return {path.as_posix(): _read(folder, path) for path in sorted(paths) if not skipped & set(path.parts)}
+
+
+def _application_steps(folder: PurePath, package_name: str) -> list[str]:
+    """Return the steps that let the image run the application of a project, and check its health.
+
+    Args:
+        folder: The project.
+        package_name: The package of the template's modules, in `src/`.
+    """
+    code = _code(folder)
+    app = f"src/{package_name}/app.py"
+    moved = f"{package_name}/app.py"  # replaces the template's when its package moves
+    framework = re.compile(r"\b(?:FastAPI|Flask)\(")
+    others = [path for path, text in code.items() if framework.search(text) and path not in (app, moved)]
+    steps = []
+    if others and framework.search(code.get(app, "")):
+        has_factory = any("def create_app" in code[path] for path in others)
+        if "def create_app" not in code[app]:
+            wanted = "app"
+        else:
+            wanted = "create_app" if has_factory else 'app, and "def create_app(): return app"'
+        steps.append(f"{app}: replace it with an import of your application, as {wanted}; it is in {', '.join(others)}")
+        del code[app]
+    code.pop(f"src/{package_name}/access_log.py", None)  # names the path, and does not respond to it
+    has_path = any(re.search(r"[\"']/health[\"']", text) for text in code.values())
+    if not has_path and re.search(r"^ENV HEALTH_PATH=/health$", _read(folder, "Dockerfile"), re.MULTILINE):
+        steps.append("let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile")
+    return steps
 
 
 def _has_service(folder: PurePath, name: str) -> bool:
@@ -329,16 +396,25 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
     theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
     has_make = not {"Makefile", "docker-compose.yml"} & set(own)
     steps = []
+    if "Dockerfile" in own and " AS development" not in _read(folder, "Dockerfile"):
+        again = "git reset --hard && git clean -fd && git rm Dockerfile, commit, and copy again"
+        steps.append(f"Dockerfile: yours has no stage development. To use the template's, undo this first: {again}")
+    if "Makefile" in own and not re.search(r"^up:", _read(folder, "Makefile"), re.MULTILINE):
+        steps.append("Makefile: yours has no target up; add the targets of a new project's Makefile that you want")
     legacy = _table(theirs, "tool", "poetry", "dependencies").get("python")
     python = _table(theirs, "project").get("requires-python") or legacy
     wanted = ours["project"]["requires-python"]
     image = int(wanted.partition("3.")[2].partition(",")[0])
     if not python or not _allows(python, image) or _allows(python, OLDEST_PYTHON - 1):
-        steps.append(f'pyproject.toml: set requires-python = "{wanted}", as in the image; it is {python or "not set"}')
+        key = "requires-python" if "project" in theirs else "python in [tool.poetry.dependencies]"
+        steps.append(f'pyproject.toml: set {key} = "{wanted}", as in the image; it is {python or "not set"}')
     if _table(theirs, "tool", "poetry").get("package-mode") is False:
         steps.append("pyproject.toml: remove package-mode = false, and name the package; the images install it")
-    if f"src/{package_name}/__init__.py" not in own and _has_other_packages(folder, package_name):
-        steps.append(f"move your package to src/{package_name}, and say so in pyproject.toml; the images install it")
+    steps += _package_steps(theirs, folder, package_name, own)
+    steps += _application_steps(folder, package_name)
+    settings = f"src/{package_name}/settings.py"
+    if settings in own and "class Settings" not in _read(folder, settings):
+        steps.append(f"{settings}: add the class Settings of a new project to yours; logs.py and the server use it")
     for group in ("", "dev"):
         if missing := _missing(pyproject, folder, group):
             of_make, of_poetry = (f" GROUP={group}", f" --group {group}") if group else ("", "")
@@ -346,7 +422,7 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
             steps.append(f'make add PKG="{missing}"{of_make}' if has_make else f"poetry add --lock{of_poetry} {quoted}")
     if not _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock")):
         steps.append("make lock" if has_make else "poetry lock")
-    if "docker-compose.yml" in own and "Makefile" not in own and not _has_service(folder, "poetry"):
+    if "docker-compose.yml" in own and not _has_service(folder, "poetry"):
         steps.append("add the services of the template's Compose files to yours: the Makefile uses them")
     return steps
 

@@ -304,28 +304,101 @@ def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
         'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.9',
         "pyproject.toml: remove package-mode = false, and name the package; the images install it",
-        "move your package to src/a, and say so in pyproject.toml; the images install it",
+        'pyproject.toml: in [tool.poetry], set packages = [{ include = "b" }, { include = "a", from = "src" }]; '
+        "the images install them",
         'make add PKG="new>=2,<3"',
         'make add PKG="ruff>=1" GROUP=dev',
         "make lock",
     ]
     own = ["Makefile", "pyproject.toml", "src/a/__init__.py"]
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[2:] == [
+    no_target = "Makefile: yours has no target up; add the targets of a new project's Makefile that you want"
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[0] == no_target
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[3:] == [
         'poetry add --lock "new>=2,<3"',
         'poetry add --lock --group dev "ruff>=1"',
         "poetry lock",
     ]
     (tmp_path / "pyproject.toml").write_text(OURS)
     (tmp_path / "b" / "__init__.py").unlink()
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == [no_target, "poetry lock"]
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == ["make lock"]
     own = ["compose.yaml", "docker-compose.yml", "pyproject.toml"]
     add_services = "add the services of the template's Compose files to yours: the Makefile uses them"
     (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n")
     assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock", add_services]
-    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == ["poetry lock"]
+    both = [no_target, "poetry lock", add_services]
+    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == both
+    (tmp_path / "Makefile").write_text("up:\n\tdocker compose up\n")
+    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == both[1:]
     (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n  poetry: {}\n")
     assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
+
+
+POETRY_1 = """
+[tool.poetry]
+name = "a"
+{packages}
+
+[tool.poetry.dependencies]
+python = "^3.9"
+new = "*"
+
+[tool.poetry.dev-dependencies]
+ruff = "*"
+"""
+FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
+FACTORY = "from flask import Flask\n\n\ndef create_app():\n    return Flask(__name__)\n"
+
+
+def moving_in(folder: Path, files: dict[str, str], packages: str = "") -> list[str]:
+    """Return the steps for a project of Poetry 1 with these files, after the template has added a factory."""
+    for name, text in {"pyproject.toml": POETRY_1.format(packages=packages), "src/a/app.py": FACTORY, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "src" / "a" / "__init__.py").touch()
+    return destination.moving_in_steps(OURS, folder, "a", ["pyproject.toml"])
+
+
+def test_steps_of_a_project_of_poetry_1_use_its_tables(tmp_path: Path) -> None:
+    steps = moving_in(tmp_path, {"main.py": FLASK, "prices.py": "", "conftest.py": "", "tests/__init__.py": ""})
+    modules = '{ include = "main.py" }, { include = "prices.py" }, { include = "a", from = "src" }'
+    assert steps[:3] == [
+        'pyproject.toml: set python in [tool.poetry.dependencies] = ">=3.14,<3.15", as in the image; it is ^3.9',
+        f"pyproject.toml: in [tool.poetry], set packages = [{modules}]; the images install them",
+        'src/a/app.py: replace it with an import of your application, as app, and "def create_app(): return app"; '
+        "it is in main.py",
+    ]
+    assert steps[3:5] == ['make add PKG="Flask>=3,<4 a-b[c]>=1 d>=1 e"', 'make add PKG="pytest>=9" GROUP=dev']
+
+
+def test_step_for_the_application_names_a_factory(tmp_path: Path) -> None:
+    steps = moving_in(tmp_path, {"shop/__init__.py": FACTORY}, 'packages = [{ include = "shop" }]')
+    assert steps[1] == 'pyproject.toml: add { include = "a", from = "src" } to packages in [tool.poetry]; ' + (
+        "the images install it"
+    )
+    assert steps[2] == (
+        "src/a/app.py: replace it with an import of your application, as create_app; it is in shop/__init__.py"
+    )
+
+
+def test_package_that_has_the_place_of_the_templates_moves_with_its_application(tmp_path: Path) -> None:
+    steps = moving_in(tmp_path, {"a/__init__.py": "", "a/app.py": FACTORY})
+    move = "move your package to src/a, and say so in pyproject.toml: cp -R a/. src/a/ && git rm -rq a"
+    assert steps[1] == move
+    assert not [step for step in steps if step.startswith("src/a/app.py")], "its own replaces the template's"
+    steps = moving_in(tmp_path, {"src/__init__.py": ""})
+    assert steps[1] == "rename your package src: the template keeps packages in a folder of that name"
+
+
+def test_health_check_is_a_step_until_a_route_or_another_path_is_there(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("ENV HEALTH_PATH=/health\n")
+    files = {"src/a/app.py": "from shop import app\n", "src/a/access_log.py": 'HEALTH_CHECKS = {"/health"}\n'}
+    step = "let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile"
+    assert step in moving_in(tmp_path, files)
+    assert step not in moving_in(tmp_path, {"shop/__init__.py": '@app.get("/health")\n'})
+    assert step in moving_in(tmp_path, {"shop/__init__.py": ""})
+    (tmp_path / "Dockerfile").write_text("ENV HEALTH_PATH=/\n")
+    assert step not in moving_in(tmp_path, {})
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,13 @@ def test_run_names_a_bad_value(framework: str, made: Callable[..., Made]) -> Non
     output = made(framework).fail_make("run", LOG_LEVEL="loud")
     assert len(re.findall(r"^LOG_LEVEL is invalid: .*\.$", output, re.M)) == 1, output
     assert "Traceback" not in output
+
+
+def test_up_names_the_path_that_the_health_check_requests(made: Callable[..., Made]) -> None:
+    day = made()
+    app, dockerfile = day.package / "app.py", day.folder / "Dockerfile"
+    app.write_text(app.read_text().replace('("/health")', '("/up")').replace('("/health",', '("/up",'))
+    output = day.fail_make("up", "WAIT=--wait --wait-timeout 5")
+    assert "/health responded with: HTTP/1.1 404 Not Found" in output
+    dockerfile.write_text(dockerfile.read_text().replace("ENV HEALTH_PATH=/health", "ENV HEALTH_PATH=/up"))
+    day.check_make("up")

@@ -170,6 +170,79 @@ def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
     assert step not in update(project)
 
 
+FLAT = """\
+[tool.poetry]
+name = "my-shop"
+version = "1.0"
+description = ""
+authors = []
+packages = [{ include = "shop" }]
+
+[tool.poetry.dependencies]
+python = ">=3.14,<3.15"
+"""
+APP = """\
+from fastapi import FastAPI
+
+application = FastAPI()
+
+
+@application.get("/")
+def index() -> str:
+    return "hi"
+"""
+
+
+def test_steps_name_the_packages_the_application_and_the_health_check(released: Path, tmp_path: Path) -> None:
+    project = tmp_path / "flat"
+    (project / "shop").mkdir(parents=True)
+    (project / "pyproject.toml").write_text(FLAT)
+    (project / "shop" / "__init__.py").touch()
+    (project / "shop" / "main.py").write_text(APP)
+    commit(project, "our own project")
+    said = move_in(project, released)
+    entry = '{ include = "my_shop", from = "src" }'
+    assert f"pyproject.toml: add {entry} to packages in [tool.poetry]; the images install it" in said
+    assert "src/my_shop/app.py: replace it with an import of your application, as app; it is in shop/main.py" in said
+    health = "let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile"
+    assert health in said
+    replace(project / "pyproject.toml", '{ include = "shop" }', f'{{ include = "shop" }}, {entry}')
+    (project / "src" / "my_shop" / "app.py").write_text("from shop.main import application as app\n")
+    commit(project, "followed the steps")
+    said = update(project)
+    assert "to packages" not in said
+    assert "app.py" not in said
+    assert health in said
+    replace(project / "Dockerfile", "ENV HEALTH_PATH=/health", "ENV HEALTH_PATH=/")
+    commit(project, "another path")
+    assert health not in update(project)
+
+
+def test_steps_name_own_files_that_make_up_needs(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / "Dockerfile").write_text("FROM scratch\n")
+    settings = project / "src" / "my_shop" / "settings.py"
+    settings.write_text("DEBUG = True\n")
+    commit(project, "our own files")
+    said = move_in(project, released)
+    assert "Dockerfile: yours has no stage development" in said
+    assert "src/my_shop/settings.py: add the class Settings" in said
+    assert "my_shop.settings" not in (project / "entrypoint.sh").read_text(), "it would run a module that is not ours"
+    settings.write_text("class Settings: ...\n")
+    replace(project / "Dockerfile", "FROM scratch", "FROM scratch AS development")
+    commit(project, "followed the steps")
+    said = update(project)
+    assert "Dockerfile: yours" not in said
+    assert "class Settings" not in said
+
+
+def test_project_without_a_package_of_its_own_gets_no_step_about_packages(released: Path, tmp_path: Path) -> None:
+    said = move_in(new_with_poetry(tmp_path, "fastapi"), released)
+    assert "packages =" not in said
+    assert "move your package" not in said
+    assert "respond to /health" not in said
+
+
 def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "json"\nversion = "1"\n')
     command = ("copier", "copy", "--trust", "--defaults", "--quiet", str(released), ".")
