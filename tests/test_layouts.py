@@ -154,3 +154,29 @@ def test_image_has_the_files_of_the_wheel(
     assert result.returncode == 0, result.stdout
     installed = json.loads(check_run("docker", "run", "--rm", tag, "python", "-c", INSTALLED, cwd=ROOT))
     assert {name for name in installed if not ADDED.search(name)} == {n for n in expected if not ADDED.search(n)}
+
+
+# What each layout has that Python imports.
+IMPORTED: dict[Callable[[Path], None], list[str]] = {
+    add_a_second_package: ["my_service", "shared"],
+    add_packages_elsewhere: ["my_service", "acme.tools", "single", "workers"],
+    use_a_flat_layout: ["my_service"],
+}
+
+
+IN_DEVELOPMENT = [
+    add_packages_elsewhere,
+    *(pytest.param(layout, marks=pytest.mark.slow) for layout in (add_a_second_package, use_a_flat_layout)),
+]
+
+
+@pytest.mark.parametrize("layout", IN_DEVELOPMENT, ids=lambda layout: layout.__name__)
+def test_development_imports_what_production_imports(layout: Callable[[Path], None], project: Render) -> None:
+    root = project()
+    layout(root)
+    tag = f"{REPOSITORY}:layout-{PROCESS}"
+    result = build(root, tag, "--target=development")
+    assert result.returncode == 0, result.stdout
+    program = f"import {', '.join(IMPORTED[layout])}; print(my_service.__file__)"
+    mounted = ("--rm", f"--volume={root}:/app:ro", tag, "python", "-c", program)
+    assert check_run("docker", "run", *mounted, cwd=ROOT).startswith("/app/")

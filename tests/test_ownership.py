@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from tests.commands import check_run
-from tests.docker import PLUGINS, become
+from tests.docker import HARDENED, PLUGINS, become, container, get
 from tests.made import Made
 
 pytestmark = pytest.mark.docker
@@ -79,3 +79,17 @@ def test_files_belong_to_the_caller(made_by: MadeBy) -> None:
     git = ("git", "-c", f"safe.directory={day.folder}", "status", "--porcelain", "--ignored")
     changed = [line[3:] for line in check_run(*git, cwd=day.folder).splitlines()]
     assert changed == ["poetry.lock", "pyproject.toml", f"{package}/settings.py", "from-shell"]
+
+
+def test_clone_that_only_its_owner_can_read_builds_and_runs(made: Callable[..., Made]) -> None:
+    """As `git clone` makes it with the umask 077."""
+    day = made("flask")
+    for path in day.folder.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    day.check_make("up")
+    assert get(day.port, "/health").status == 200
+    day.check_make("test")
+    day.check_make("build")
+    with container(day.name, *HARDENED) as service:
+        assert service.health() == "healthy", service.logs()
+        assert service.get("/").json()["name"] == day.name

@@ -204,3 +204,15 @@ def test_retired_worker_finishes_a_long_request(image: Image) -> None:
             service.get("/health")
         assert load.finish() == {"200": 1}, service.logs()
         assert "TIMEOUT" not in service.logs()
+
+
+# Granian does not wait for such work: README.md, "Which server".
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_after_the_response_is_finished_by_uvicorn(workers: int, image: Image) -> None:
+    name = image(on_trial=True, framework="fastapi", server="uvicorn")
+    with container(name, f"--env=WEB_CONCURRENCY={workers}") as service:
+        assert service.get("/later").text == '"accepted"'
+        code, seconds = service.stop("SIGTERM")
+        log = service.logs()
+    assert (code, log.count("worked after the response")) == (0, 1), log
+    assert seconds < 8

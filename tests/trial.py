@@ -12,7 +12,7 @@ ROUTES = {
     "fastapi": """
 
 import asyncio, atexit, os, time
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import RedirectResponse
 
 atexit.register(lambda: log.info("atexit ran"))
@@ -27,6 +27,15 @@ async def check_dependencies() -> None:
 async def sleep(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "slept"
+
+async def work() -> None:
+    await asyncio.sleep(4)
+    log.info("worked after the response")
+
+@app.get("/later")
+async def later(tasks: BackgroundTasks) -> str:
+    tasks.add_task(work)
+    return "accepted"
 
 @app.get("/hang")
 async def hang(seconds: float) -> str:
