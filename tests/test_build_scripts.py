@@ -414,5 +414,5 @@ def test_export_names_a_file_that_it_cannot_read(project: Render, tmp_path: Path
     code, output = export(folder, tmp_path / "out")
     assert code == 1
     assert output.startswith("poetry.lock cannot be read: ")
-    assert output.endswith(" run 'make lock', then build again.\n")
+    assert output.endswith(" Run 'make lock', then build again.\n")
     assert output.count("\n") == 1

@@ -115,7 +115,8 @@ def read(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(name).read_text(encoding="utf-8")) if Path(name).exists() else {}
     except ValueError as error:
-        sys.exit(f"{name} cannot be read: {error}. To fix poetry.lock, {ADVICE}")
+        advice = f" {ADVICE.capitalize()}" if name == "poetry.lock" else ""
+        sys.exit(f"{name} cannot be read: {error}.{advice}")
 
 
 def main(arguments: list[str]) -> None:
