@@ -33,6 +33,7 @@ COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
 RECORDED = ("app_name", "poetry_version", "user_uid")
 # Files at the top level that configure a tool, and no modules of a package.
 TOOL_FILES = {"build.py", "conftest.py", "gunicorn.conf.py", "noxfile.py", "setup.py", "tasks.py"}
+FROM_SRC = ', from = "src"'
 # For the tests of the template, which a project that moves in does not get.
 TEST_CLIENT = "httpx2"
 # The minor version of the oldest Python 3 that the template's dependencies are locked for.
@@ -305,26 +306,35 @@ def _package_steps(content: Mapping[str, Any], folder: PurePath, package_name: s
     """
     if Path(folder, "src", "__init__.py").exists():
         return ["rename your package src: the template keeps packages in a folder of that name"]
-    if Path(folder, package_name, "__init__.py").exists():
-        move = f"cp -R {package_name}/. src/{package_name}/ && git rm -rq {package_name}"
-        return [f"move your package to src/{package_name}, and say so in pyproject.toml: {move}"]
     ours = f'{{ include = "{package_name}", from = "src" }}'
+    # The modules beside an application that is a module at the top level.
+    texts = {path.name: path.read_bytes() for path in Path(folder).glob("*.py") if path.name not in TOOL_FILES}
+    has_application = any(re.search(rb"\b(?:FastAPI|Flask)\(", text) for text in texts.values())
+    modules = [f'{{ include = "{name}" }}' for name in sorted(texts)] if has_application else []
+    steps = []
+    moves = Path(folder, package_name, "__init__.py").exists()
+    if moves:
+        move = f"cp -R {package_name}/. src/{package_name}/ && git rm -rq {package_name}"
+        steps.append(f"move your package to src/{package_name}, and say so in pyproject.toml: {move}")
     declared = _table(content, "tool", "poetry").get("packages")
     if isinstance(declared, list):
-        if {"include": package_name, "from": "src"} in declared:
-            return []
-        return [f"pyproject.toml: add {ours} to packages in [tool.poetry]; the images install it"]
-    if f"src/{package_name}/__init__.py" in own:
-        return []  # Poetry finds the package that has the name of the project
-    others = sorted({path.parent.name for path in Path(folder).glob("*/__init__.py")} - {"tests"})
-    others_in_src = sorted({path.parent.name for path in Path(folder).glob("src/*/__init__.py")} - {package_name})
-    modules = {path.name for path in Path(folder).glob("*.py")} - TOOL_FILES
-    packages = [f'{{ include = "{name}" }}' for name in [*others, *sorted(modules)]]
-    packages += [f'{{ include = "{name}", from = "src" }}' for name in others_in_src]
-    if not packages:
-        return []
-    entries = ", ".join([*packages, ours])
-    return [f"pyproject.toml: in [tool.poetry], set packages = [{entries}]; the images install them"]
+        entries = modules if moves else [ours, *modules]
+        missing = [entry for entry in entries if tomllib.loads(f"entry = {entry}")["entry"] not in declared]
+        if missing:
+            steps.append(
+                f"pyproject.toml: add {', '.join(missing)} to packages in [tool.poetry]; the images install it"
+            )
+        return steps
+    entries = [ours, *modules]
+    if f"src/{package_name}/__init__.py" not in own:  # else Poetry finds it, because it has the name of the project
+        found = (path.parent for at in ("*", "src/*") for path in Path(folder).glob(f"{at}/__init__.py"))
+        others = {path.relative_to(folder) for path in found}
+        others -= {Path("tests"), Path(package_name), Path("src", package_name)}
+        entries += [f'{{ include = "{at.name}"{FROM_SRC if at.parent.name else ""} }}' for at in sorted(others)]
+    if len(entries) > 1:
+        packages = ", ".join(entries)
+        steps.append(f"pyproject.toml: in [tool.poetry], set packages = [{packages}]; the images install them")
+    return steps
 
 
 def _code(folder: PurePath) -> dict[str, str]:

@@ -304,7 +304,7 @@ def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
     assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
         'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.9',
         "pyproject.toml: remove package-mode = false, and name the package; the images install it",
-        'pyproject.toml: in [tool.poetry], set packages = [{ include = "b" }, { include = "a", from = "src" }]; '
+        'pyproject.toml: in [tool.poetry], set packages = [{ include = "a", from = "src" }, { include = "b" }]; '
         "the images install them",
         'make add PKG="new>=2,<3"',
         'make add PKG="ruff>=1" GROUP=dev',
@@ -361,7 +361,7 @@ def moving_in(folder: Path, files: dict[str, str], packages: str = "") -> list[s
 
 def test_steps_of_a_project_of_poetry_1_use_its_tables(tmp_path: Path) -> None:
     steps = moving_in(tmp_path, {"main.py": FLASK, "prices.py": "", "conftest.py": "", "tests/__init__.py": ""})
-    modules = '{ include = "main.py" }, { include = "prices.py" }, { include = "a", from = "src" }'
+    modules = '{ include = "a", from = "src" }, { include = "main.py" }, { include = "prices.py" }'
     assert steps[:3] == [
         'pyproject.toml: set python in [tool.poetry.dependencies] = ">=3.14,<3.15", as in the image; it is ^3.9',
         f"pyproject.toml: in [tool.poetry], set packages = [{modules}]; the images install them",
@@ -386,6 +386,9 @@ def test_package_that_has_the_place_of_the_templates_moves_with_its_application(
     move = "move your package to src/a, and say so in pyproject.toml: cp -R a/. src/a/ && git rm -rq a"
     assert steps[1] == move
     assert not [step for step in steps if step.startswith("src/a/app.py")], "its own replaces the template's"
+    steps = moving_in(tmp_path, {"main.py": FLASK}, 'packages = [{ include = "a" }]')
+    entry = 'pyproject.toml: add { include = "main.py" } to packages in [tool.poetry]; the images install it'
+    assert steps[1:3] == [move, entry]
     steps = moving_in(tmp_path, {"src/__init__.py": ""})
     assert steps[1] == "rename your package src: the template keeps packages in a folder of that name"
 
