@@ -47,7 +47,7 @@ TECHNIQUES = [
 ]
 # How many generated answers are tried: the same ones in each run, or, with --hypothesis-profile=long, others each time.
 GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("same", GENERATED, max_examples=30, derandomize=True)
+settings.register_profile("same", GENERATED, max_examples=20, derandomize=True)
 settings.register_profile("long", GENERATED, max_examples=2000, derandomize=False)
 # Tests import this file once more, when pytest has loaded the profile of its option: only Hypothesis's own give way.
 if settings.get_current_profile_name() in {"default", "ci"}:

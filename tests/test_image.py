@@ -219,7 +219,7 @@ def test_edit_of_a_file_leaves_the_development_image_unchanged(project: Render) 
         assert inspect("image", tag)["Id"] == image_id, name
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(pyproject.read_text().replace(f'"{VERSION}"', f'"0.2.{time.time_ns()}"', 1))
-    assert rebuilt() == {"requirements", "package-editable"}
+    assert rebuilt() == {"requirements", "requirements-all", "package-editable"}
     assert inspect("image", tag)["Id"] != image_id
 
 

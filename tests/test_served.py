@@ -38,6 +38,7 @@ def test_update_to_the_other_server_is_served_once_it_is_locked(released: Path, 
         assert "granian" in service.execute("cat", "/proc/1/cmdline")
 
 
+@pytest.mark.slow
 def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
