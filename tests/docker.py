@@ -209,6 +209,15 @@ def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProce
     return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)
 
 
+def build_server(folder: Path, name: str, dockerfile: str) -> str:
+    """Build an image of a server that the tests need, from a Dockerfile in a folder. Return its name."""
+    (folder / "Dockerfile").write_text(dockerfile)
+    tag = f"{REPOSITORY}:{name}"
+    result = build(folder, tag)
+    assert result.returncode == 0, result.stdout
+    return tag
+
+
 def rebuilt_steps(output: str) -> set[str]:
     """Return the `RUN` steps that BuildKit ran, by stage, from its plain progress."""
     steps = dict(re.findall(r"^#(\d+) \[([\w-]+) \d+/\d+\] RUN", output, re.M))

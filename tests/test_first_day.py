@@ -12,7 +12,7 @@ import pytest
 from scripts.questionnaire import base_image
 from tests.commands import check_run, commit, run
 from tests.conftest import CHOICES, DEFAULTS
-from tests.docker import PROCESS, REPOSITORY, build, free_port, get
+from tests.docker import PROCESS, build_server, free_port, get
 from tests.made import Made
 from tests.test_dependencies import edit
 from tests.test_update import copy, improve, update
@@ -110,10 +110,7 @@ def database(tmp_path: Path) -> str:
     """Return the name of an image of PostgreSQL from Debian's packages. `make clean` removes it."""
     folder = tmp_path / "database"
     folder.mkdir()
-    (folder / "Dockerfile").write_text(DATABASE)
-    result = build(folder, f"{REPOSITORY}:postgresql")
-    assert result.returncode == 0, result.stdout
-    return f"{REPOSITORY}:postgresql"
+    return build_server(folder, "postgresql", DATABASE)
 
 
 @dataclass

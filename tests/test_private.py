@@ -12,7 +12,7 @@ import pytest
 
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, commit, run
-from tests.docker import REPOSITORY, build, get, inspect, is_in_layers
+from tests.docker import REPOSITORY, build_server, get, inspect, is_in_layers
 from tests.made import Made
 from tests.test_dependencies import edit, imports, python_project
 
@@ -147,10 +147,7 @@ def company(tmp_path: Path) -> Iterator[Company]:
     check_run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key", cwd=tmp_path)
     shutil.copy(tmp_path / "key.pub", served)
     (tmp_path / "image").mkdir()
-    (tmp_path / "image" / "Dockerfile").write_text(SERVER_IMAGE)
-    image = f"{REPOSITORY}:company-server"
-    result = build(tmp_path / "image", image)
-    assert result.returncode == 0, result.stdout
+    image = build_server(tmp_path / "image", "company-server", SERVER_IMAGE)
     options = ("--detach", f"--volume={served}:/srv:ro", "--workdir=/srv")
     identity = check_run("docker", "run", *options, image, "python", "server.py", cwd=ROOT).strip()
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)

@@ -12,7 +12,7 @@ import pytest
 from scripts.questionnaire import base_image
 from tests.commands import ROOT, check_run, run
 from tests.conftest import CONTAINER_STACKS, STACKS, Image, Render
-from tests.docker import REPOSITORY, ask, build, container
+from tests.docker import REPOSITORY, ask, build_server, container
 
 pytestmark = pytest.mark.docker
 
@@ -92,11 +92,8 @@ class Proxied:
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the name of an image of nginx from Debian's packages."""
     folder = tmp_path_factory.mktemp("nginx")
-    (folder / "Dockerfile").write_text(DOCKERFILE)
     (folder / "nginx.conf").write_text(NGINX)
-    result = build(folder, f"{REPOSITORY}:nginx")
-    assert result.returncode == 0, result.stdout
-    return f"{REPOSITORY}:nginx"
+    return build_server(folder, "nginx", DOCKERFILE)
 
 
 @pytest.fixture(scope="module")
