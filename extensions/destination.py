@@ -33,6 +33,8 @@ COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
 RECORDED = ("app_name", "poetry_version", "user_uid")
 # Files at the top level that configure a tool, and no modules of a package.
 TOOL_FILES = {"build.py", "conftest.py", "gunicorn.conf.py", "noxfile.py", "setup.py", "tasks.py"}
+# Creates an application.
+APPLICATION = re.compile(r"\b(?:FastAPI|Flask)\(")
 FROM_SRC = ', from = "src"'
 # For the tests of the template, which a project that moves in does not get.
 TEST_CLIENT = "httpx2"
@@ -295,11 +297,14 @@ def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
     return " ".join(re.sub(r"[ ()]", "", entry) for entry in wanted if _normalized(entry) not in named)
 
 
-def _package_steps(content: Mapping[str, Any], folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
+def _package_steps(
+    content: Mapping[str, Any], code: Mapping[str, str], folder: PurePath, package_name: str, own: Sequence[str]
+) -> list[str]:
     """Return the step that lets the images install every package of a project, if one is left.
 
     Args:
         content: The project's pyproject.toml.
+        code: The project's Python files: see `_code`.
         folder: The project.
         package_name: The package of the template's modules, in `src/`.
         own: The project's own files.
@@ -308,9 +313,9 @@ def _package_steps(content: Mapping[str, Any], folder: PurePath, package_name: s
         return ["rename your package src: the template keeps packages in a folder of that name"]
     ours = f'{{ include = "{package_name}", from = "src" }}'
     # The modules beside an application that is a module at the top level.
-    texts = {path.name: path.read_bytes() for path in Path(folder).glob("*.py") if path.name not in TOOL_FILES}
-    has_application = any(re.search(rb"\b(?:FastAPI|Flask)\(", text) for text in texts.values())
-    modules = [f'{{ include = "{name}" }}' for name in sorted(texts)] if has_application else []
+    beside = [name for name in code if "/" not in name and name not in TOOL_FILES]
+    has_application = any(APPLICATION.search(code[name]) for name in beside)
+    modules = [f'{{ include = "{name}" }}' for name in beside] if has_application else []
     steps = []
     moves = Path(folder, package_name, "__init__.py").exists()
     if moves:
@@ -344,20 +349,20 @@ def _code(folder: PurePath) -> dict[str, str]:
     return {path.as_posix(): _read(folder, path) for path in sorted(paths) if not skipped & set(path.parts)}
 
 
-def _application_steps(folder: PurePath, package_name: str) -> list[str]:
+def _application_steps(project_code: Mapping[str, str], folder: PurePath, package_name: str) -> list[str]:
     """Return the steps that let the image run the application of a project, and check its health.
 
     Args:
+        project_code: The project's Python files: see `_code`.
         folder: The project.
         package_name: The package of the template's modules, in `src/`.
     """
-    code = _code(folder)
+    code = dict(project_code)
     app = f"src/{package_name}/app.py"
     moved = f"{package_name}/app.py"  # replaces the template's when its package moves
-    framework = re.compile(r"\b(?:FastAPI|Flask)\(")
-    others = [path for path, text in code.items() if framework.search(text) and path not in (app, moved)]
+    others = [path for path, text in code.items() if APPLICATION.search(text) and path not in (app, moved)]
     steps = []
-    if others and framework.search(code.get(app, "")):
+    if others and APPLICATION.search(code.get(app, "")):
         has_factory = any("def create_app" in code[path] for path in others)
         if "def create_app" not in code[app]:
             wanted = "app"
@@ -420,8 +425,9 @@ def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Se
         steps.append(f'pyproject.toml: set {key} = "{wanted}", as in the image; it is {python or "not set"}')
     if _table(theirs, "tool", "poetry").get("package-mode") is False:
         steps.append("pyproject.toml: remove package-mode = false, and name the package; the images install it")
-    steps += _package_steps(theirs, folder, package_name, own)
-    steps += _application_steps(folder, package_name)
+    code = _code(folder)
+    steps += _package_steps(theirs, code, folder, package_name, own)
+    steps += _application_steps(code, folder, package_name)
     settings = f"src/{package_name}/settings.py"
     if settings in own and "class Settings" not in _read(folder, settings):
         steps.append(f"{settings}: add the class Settings of a new project to yours; logs.py and the server use it")
