@@ -345,7 +345,7 @@ def _package_steps(
 def _code(folder: PurePath) -> dict[str, str]:
     """Return the text of each Python file of a project, without its tests, by its path."""
     paths = [path.relative_to(folder) for path in Path(folder).rglob("*.py")]
-    skipped = {"tests", "docker", "workshop", ".venv"}
+    skipped = {"tests", "docker", "workshop", ".venv", "site-packages"}
     return {path.as_posix(): _read(folder, path) for path in sorted(paths) if not skipped & set(path.parts)}
 
 

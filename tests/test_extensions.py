@@ -371,6 +371,12 @@ def test_steps_of_a_project_of_poetry_1_use_its_tables(tmp_path: Path) -> None:
     assert steps[3:5] == ['make add PKG="Flask>=3,<4 a-b[c]>=1 d>=1 e"', 'make add PKG="pytest>=9" GROUP=dev']
 
 
+def test_packages_of_an_environment_in_the_project_are_no_code_of_it(tmp_path: Path) -> None:
+    library = "env/lib/python3.14/site-packages/fastapi/__init__.py"
+    steps = moving_in(tmp_path, {library: FLASK + '@app.get("/health")\n'})
+    assert not [step for step in steps if step.startswith("src/a/app.py")]
+
+
 def test_step_for_the_application_names_a_factory(tmp_path: Path) -> None:
     steps = moving_in(tmp_path, {"shop/__init__.py": FACTORY}, 'packages = [{ include = "shop" }]')
     assert steps[1] == 'pyproject.toml: add { include = "a", from = "src" } to packages in [tool.poetry]; ' + (
