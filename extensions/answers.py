@@ -125,6 +125,13 @@ def author_email_error(author_email: object) -> str:
     return f"author_email must be an address such as ada@example.com, or empty, not {email!r}."
 
 
+def app_import_error(app_import: object) -> str:
+    """Say what is wrong with the name of the application: a module and a variable, or a function with parentheses."""
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\(\))?", str(app_import)):
+        return ""
+    return f"app_import must be like shop.main:app, or shop:create_app() for a function, not {str(app_import)!r}."
+
+
 def poetry_version_error(poetry_version: object) -> str:
     """Say what is wrong with the version of Poetry: three numbers, the first of them 2, from `OLDEST_POETRY` on."""
     version = str(poetry_version)
@@ -214,6 +221,7 @@ RULES: dict[str, Callable[[object], str]] = {
     "app_description": app_description_error,
     "author_name": author_name_error,
     "author_email": author_email_error,
+    "app_import": app_import_error,
     "poetry_version": poetry_version_error,
     "port": port_error,
     "user_uid": user_uid_error,
@@ -238,7 +246,7 @@ def refuse_unknown_answers(answers: Mapping[str, object], choices: Mapping[str, 
     """
     known = [*RULES, *choices]
     for name in map(str, answers):
-        if name not in known and not name.startswith("_") and name != "own_files":
+        if name not in known and not name.startswith("_") and name not in {"own_files", "own_code"}:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the questions are {', '.join(sorted(known))}."
             raise UndefinedError(f"{name!r} is no question of this template: {hint}")

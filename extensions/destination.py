@@ -1,8 +1,6 @@
-"""Functions of the files in the folder that Copier writes to: its project's name, its own files and manual steps."""
+"""Functions of the folder that Copier writes to: its project's name and own files, and refusals."""
 
-import operator
 import re
-import runpy
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,8 +12,8 @@ from jinja2.exceptions import UndefinedError
 from jinja2.ext import Extension
 
 TEMPLATE = Path(__file__).parent.parent / "template"
-# The script that checks in the build whether a lock is stale. The same code checks it here.
-EXPORT_LOCK = TEMPLATE / "docker" / "export_lock.py"
+# Files without which nothing runs: once a project has none of its own, it gets the template's.
+NEEDED = {".dockerignore", "Dockerfile", "Makefile", "docker-compose.yml", "entrypoint.sh", "gunicorn.conf.py"}
 # Files that replace one of the template's for their tool: if a project has one, the template's file stays out.
 SAME_FILES = [
     ({"compose.yaml", "compose.yml", "docker-compose.yaml"}, {"docker-compose.yml", "docker-compose.override.yml"}),
@@ -31,33 +29,6 @@ SAME_FILES = [
 COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
 # Questions whose answers every version of this template has recorded.
 RECORDED = ("app_name", "poetry_version", "user_uid")
-# Files at the top level that configure a tool, and no modules of a package.
-TOOL_FILES = {"build.py", "conftest.py", "gunicorn.conf.py", "noxfile.py", "setup.py", "tasks.py"}
-# Creates an application.
-APPLICATION = re.compile(r"\b(?:FastAPI|Flask)\(")
-FROM_SRC = ', from = "src"'
-# For the tests of the template, which a project that moves in does not get.
-TEST_CLIENT = "httpx2"
-# The minor version of the oldest Python 3 that the template's dependencies are locked for.
-OLDEST_PYTHON = min(int(path.stem.rpartition("-3.")[2]) for path in TEMPLATE.parent.glob("locks/*.lock"))
-# The operators of version specifiers, of PEP 440 and of Poetry, applied to minor versions.
-OPERATORS = {
-    "": operator.eq,
-    "==": operator.eq,
-    "~": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.ge,
-    ">=": operator.ge,
-    "^": operator.ge,
-    "~=": operator.ge,
-}
-# The markers that an update writes around lines that both sides changed. Git's diff3 style adds the original lines.
-CONFLICT = re.compile(
-    r"^<<<<<<< before updating\n((?s:.*?))(?:^\|{7} .*\n(?s:.*?))?^=======\n((?s:.*?))^>>>>>>> after updating\n",
-    re.MULTILINE,
-)
 
 
 def _read(folder: PurePath, name: object) -> str:
@@ -101,6 +72,12 @@ def is_moving_in(folder: PurePath, answers_file: PurePath) -> bool:
         answers_file: Where Copier keeps the answers, from there.
     """
     return Path(folder, "pyproject.toml").is_file() and not Path(folder, answers_file).is_file()
+
+
+def has_own_code(folder: PurePath, answers_file: PurePath) -> bool:
+    """Return whether a project moves in, or has moved in."""
+    moved_in = re.search(r"^own_files:\n(?:- .*\n)*- pyproject.toml$", _read(folder, answers_file), re.MULTILINE)
+    return bool(moved_in) or is_moving_in(folder, answers_file)
 
 
 def _recorded_name(folder: PurePath, answers_file: PurePath) -> str:
@@ -151,7 +128,7 @@ def refuse_unfit_folder(folder: PurePath, answers_file: PurePath, unattended: ob
             f"{answers_file} must hold this template's answers, and holds another's: "
             "add --answers-file .copier-answers.docker.yml, to each update too."
         )
-    if not recorded and Path(folder, "docker", EXPORT_LOCK.name).is_file():
+    if not recorded and Path(folder, "docker", "export_lock.py").is_file():
         raise UndefinedError(
             f"{answers_file} must hold the answers of this project, and is missing: "
             "restore it from git, or say what it is called with --answers-file."
@@ -246,201 +223,64 @@ def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> li
     return sorted(own | {"tests"})
 
 
+def kept_files(own: Sequence[str], folder: PurePath) -> list[str]:
+    """Return the own files that a project keeps: all, but for those in `NEEDED` that it has no longer.
+
+    Args:
+        own: The files that `own_files` returned when it moved in.
+        folder: Where Copier writes to.
+    """
+    if is_compared(folder):
+        return list(own)
+    kept = {name for name in own if name not in NEEDED or Path(folder, name).exists()}
+    for others, ours in SAME_FILES:
+        if that_exist(sorted((others | ours) & set(own)), folder):
+            kept |= ours & set(own)
+        elif ours & NEEDED:
+            kept -= others | ours
+    return sorted(kept)
+
+
 def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
     """Return the files that exist in a folder."""
     return [name for name in names if Path(folder, name).exists()]
 
 
-def _is_fresh(pyproject: str, lock: str) -> bool:
-    """Return whether a lock matches a pyproject.toml. It does not match an invalid one."""
-    try:
-        content_hash = runpy.run_path(str(EXPORT_LOCK))["content_hash"](tomllib.loads(pyproject))
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
-        return False
-    return f'content-hash = "{content_hash}"' in lock
-
-
-def advice(folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
-    """Return the steps that are left after an update, one sentence each.
+def refuse_contradiction(answers: Mapping[str, Any], project: Mapping[str, Any], root: str, moves_in: bool) -> str:
+    """Refuse answers that a project that moves in contradicts.
 
     Args:
-        folder: The project.
-        package_name: The package, in `src/`.
-        own: The project's own files, if it moved in: see `own_files` and `moving_in_steps`.
+        answers: The given answers, by question.
+        project: What `read_project` found in it, or an empty mapping if the project is new.
+        root: The folder that the given `app_import` is imported from, or an empty string if it has no such module.
+        moves_in: Whether the project moves in now. Later, other answers are given to change it.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        UndefinedError: An answer does not fit; the message is one sentence.
     """
-    sentences = []
-    marked = [name for name in template_files(package_name) if CONFLICT.search(_read(folder, name))]
-    if marked:
-        sentences.append(f"Conflicts: choose between the lines that are marked in {', '.join(marked)}.")
-    rejected = that_exist([f"{name}.rej" for name in template_files(package_name)], folder)
-    if rejected:
-        sentences.append(f"Rejected: apply {', '.join(rejected)} by hand, then delete what you have applied.")
-    text, lock = _read(folder, "pyproject.toml"), _read(folder, "poetry.lock")
-    sides = [CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
-    if "pyproject.toml" not in own and not all(_is_fresh(side, lock) for side in sides):
-        sentences.append("poetry.lock does not match pyproject.toml: run make lock.")
-    if not Path(folder, "src", package_name, "__init__.py").exists():
-        sentences.append(f"The package is not in src/{package_name}: its modules were not updated.")
-    return sentences
-
-
-def _missing(pyproject: str, folder: PurePath, group: str = "") -> str:
-    """Return the requirements of a group, or of the service, that a project does not have, separated by spaces."""
-    theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
-    poetry = _table(theirs, "tool", "poetry")
-    tables = [_table(poetry, "dependencies"), _table(poetry, "dev-dependencies")]
-    tables += [_table(table, "dependencies") for table in _table(poetry, "group").values()]
-    named = {_normalized(name) for table in tables for name in table} | {TEST_CLIENT}
-    lists = [_table(theirs, "project").get("dependencies", []), *_table(theirs, "dependency-groups").values()]
-    named |= {_normalized(entry) for entries in lists for entry in entries}
-    wanted: list[str] = ours["dependency-groups"][group] if group else ours["project"]["dependencies"]
-    return " ".join(re.sub(r"[ ()]", "", entry) for entry in wanted if _normalized(entry) not in named)
-
-
-def _package_steps(
-    content: Mapping[str, Any], code: Mapping[str, str], folder: PurePath, package_name: str, own: Sequence[str]
-) -> list[str]:
-    """Return the step that lets the images install every package of a project, if one is left.
-
-    Args:
-        content: The project's pyproject.toml.
-        code: The project's Python files: see `_code`.
-        folder: The project.
-        package_name: The package of the template's modules, in `src/`.
-        own: The project's own files.
-    """
-    if Path(folder, "src", "__init__.py").exists():
-        return ["rename your package src: the template keeps packages in a folder of that name"]
-    ours = f'{{ include = "{package_name}", from = "src" }}'
-    # The modules beside an application that is a module at the top level.
-    beside = [name for name in code if "/" not in name and name not in TOOL_FILES]
-    has_application = any(APPLICATION.search(code[name]) for name in beside)
-    modules = [f'{{ include = "{name}" }}' for name in beside] if has_application else []
-    steps = []
-    moves = Path(folder, package_name, "__init__.py").exists()
-    if moves:
-        move = f"cp -R {package_name}/. src/{package_name}/ && git rm -rq {package_name}"
-        steps.append(f"move your package to src/{package_name}, and say so in pyproject.toml: {move}")
-    declared = _table(content, "tool", "poetry").get("packages")
-    if isinstance(declared, list):
-        entries = modules if moves else [ours, *modules]
-        missing = [entry for entry in entries if tomllib.loads(f"entry = {entry}")["entry"] not in declared]
-        if missing:
-            steps.append(
-                f"pyproject.toml: add {', '.join(missing)} to packages in [tool.poetry]; the images install it"
-            )
-        return steps
-    entries = [ours, *modules]
-    if f"src/{package_name}/__init__.py" not in own:  # else Poetry finds it, because it has the name of the project
-        found = (path.parent for at in ("*", "src/*") for path in Path(folder).glob(f"{at}/__init__.py"))
-        others = {path.relative_to(folder) for path in found}
-        others -= {Path("tests"), Path(package_name), Path("src", package_name)}
-        entries += [f'{{ include = "{at.name}"{FROM_SRC if at.parent.name else ""} }}' for at in sorted(others)]
-    if len(entries) > 1:
-        packages = ", ".join(entries)
-        steps.append(f"pyproject.toml: in [tool.poetry], set packages = [{packages}]; the images install them")
-    return steps
-
-
-def _code(folder: PurePath) -> dict[str, str]:
-    """Return the text of each Python file of a project, without its tests, by its path."""
-    paths = [path.relative_to(folder) for path in Path(folder).rglob("*.py")]
-    skipped = {"tests", "docker", "workshop", ".venv", "site-packages"}
-    return {path.as_posix(): _read(folder, path) for path in sorted(paths) if not skipped & set(path.parts)}
-
-
-def _application_steps(project_code: Mapping[str, str], folder: PurePath, package_name: str) -> list[str]:
-    """Return the steps that let the image run the application of a project, and check its health.
-
-    Args:
-        project_code: The project's Python files: see `_code`.
-        folder: The project.
-        package_name: The package of the template's modules, in `src/`.
-    """
-    code = dict(project_code)
-    app = f"src/{package_name}/app.py"
-    moved = f"{package_name}/app.py"  # replaces the template's when its package moves
-    others = [path for path, text in code.items() if APPLICATION.search(text) and path not in (app, moved)]
-    steps = []
-    if others and APPLICATION.search(code.get(app, "")):
-        has_factory = any("def create_app" in code[path] for path in others)
-        if "def create_app" not in code[app]:
-            wanted = "app"
-        else:
-            wanted = "create_app" if has_factory else 'app, and "def create_app(): return app"'
-        steps.append(f"{app}: replace it with an import of your application, as {wanted}; it is in {', '.join(others)}")
-        del code[app]
-    code.pop(f"src/{package_name}/access_log.py", None)  # names the path, and does not respond to it
-    has_path = any(re.search(r"[\"']/health[\"']", text) for text in code.values())
-    if not has_path and re.search(r"^ENV HEALTH_PATH=/health$", _read(folder, "Dockerfile"), re.MULTILINE):
-        steps.append("let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile")
-    return steps
-
-
-def _has_service(folder: PurePath, name: str) -> bool:
-    """Return whether a Compose file of a project has a service of this name."""
-    texts = (_read(path.parent, path.name) for path in Path(folder).glob("*compose*.y*ml"))
-    return any(re.search(rf"^ +{name}:", text, re.MULTILINE) for text in texts)
+    framework, python, app = (answers.get(name) for name in ("framework", "python_version", "app_import"))
+    used = {"flask", "fastapi"} & {*project.get("dependencies", ()), project.get("framework")}
+    allowed = project.get("allowed", [])
+    error = ""
+    if app and not project:
+        error = "app_import must not be given for a new project: it gets an application of its own."
+    elif app and not root:
+        error = f"app_import must name a module of this project, not {app!r}: it has no {app.partition(':')[0]}."
+    elif moves_in and framework and used and framework not in used:
+        error = f"framework must be {project['framework']}, which this project uses, not {framework!r}."
+    elif moves_in and python and allowed and python not in allowed:
+        error = f"python_version must be one of {', '.join(allowed)}: pyproject.toml has {project['range']!r}."
+    if error:
+        raise UndefinedError(error)
+    return ""
 
 
 def is_in_repository(folder: PurePath) -> bool:
     """Return whether a folder is in a git repository."""
     return any(Path(parent, ".git").exists() for parent in (Path(folder).resolve(), *Path(folder).resolve().parents))
-
-
-def _allows(specifier: object, minor: int) -> bool:
-    """Return whether a specifier such as `>=3.11,<3.14` or `^3.9` allows a minor version of Python 3."""
-    clauses = re.findall(r"([!<=>^~]*)\s*3\.(\d+)", str(specifier))
-    return all(OPERATORS[sign](minor, int(number)) for sign, number in clauses if sign in OPERATORS)
-
-
-def moving_in_steps(pyproject: str, folder: PurePath, package_name: str, own: Sequence[str]) -> list[str]:
-    """Return the manual steps for a project that moved in, one line each.
-
-    Args:
-        pyproject: The text of the template's pyproject.toml, for the same answers.
-        folder: The project.
-        package_name: The package, in `src/`.
-        own: The files that `own_files` returned when it moved in.
-
-    Raises:
-        UndefinedError: The pyproject.toml cannot be read; the message is one sentence.
-    """
-    if "pyproject.toml" not in own:
-        return []
-    theirs, ours = _pyproject(folder), tomllib.loads(pyproject)
-    has_make = not {"Makefile", "docker-compose.yml"} & set(own)
-    steps = []
-    if "Dockerfile" in own and " AS development" not in _read(folder, "Dockerfile"):
-        again = "git reset --hard && git clean -fd && git rm Dockerfile, commit, and copy again"
-        steps.append(f"Dockerfile: yours has no stage development. To use the template's, undo this first: {again}")
-    if "Makefile" in own and not re.search(r"^up:", _read(folder, "Makefile"), re.MULTILINE):
-        steps.append("Makefile: yours has no target up; add the targets of a new project's Makefile that you want")
-    legacy = _table(theirs, "tool", "poetry", "dependencies").get("python")
-    python = _table(theirs, "project").get("requires-python") or legacy
-    wanted = ours["project"]["requires-python"]
-    image = int(wanted.partition("3.")[2].partition(",")[0])
-    if not python or not _allows(python, image) or _allows(python, OLDEST_PYTHON - 1):
-        key = "requires-python" if "project" in theirs else "python in [tool.poetry.dependencies]"
-        steps.append(f'pyproject.toml: set {key} = "{wanted}", as in the image; it is {python or "not set"}')
-    if _table(theirs, "tool", "poetry").get("package-mode") is False:
-        steps.append("pyproject.toml: remove package-mode = false, and name the package; the images install it")
-    code = _code(folder)
-    steps += _package_steps(theirs, code, folder, package_name, own)
-    steps += _application_steps(code, folder, package_name)
-    settings = f"src/{package_name}/settings.py"
-    if settings in own and "class Settings" not in _read(folder, settings):
-        steps.append(f"{settings}: add the class Settings of a new project to yours; logs.py and the server use it")
-    for group in ("", "dev"):
-        if missing := _missing(pyproject, folder, group):
-            of_make, of_poetry = (f" GROUP={group}", f" --group {group}") if group else ("", "")
-            quoted = " ".join(f'"{entry}"' for entry in missing.split())
-            steps.append(f'make add PKG="{missing}"{of_make}' if has_make else f"poetry add --lock{of_poetry} {quoted}")
-    if not _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock")):
-        steps.append("make lock" if has_make else "poetry lock")
-    if "docker-compose.yml" in own and not _has_service(folder, "poetry"):
-        steps.append("add the services of the template's Compose files to yours: the Makefile uses them")
-    return steps
 
 
 class DestinationExtension(Extension):
@@ -458,8 +298,11 @@ class DestinationExtension(Extension):
             unsettled,
             own_files,
             that_exist,
-            advice,
-            moving_in_steps,
+            has_own_code,
+            is_moving_in,
+            kept_files,
+            template_files,
+            refuse_contradiction,
             is_in_repository,
             shlex.quote,
         )

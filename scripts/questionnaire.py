@@ -15,9 +15,9 @@ def read() -> dict[str, Any]:
 
 
 def questions() -> dict[str, dict[str, Any]]:
-    """Return the questions that are asked, by name and in their order."""
+    """Return the questions for a new project, by name and in their order."""
     named = {name: question for name, question in read().items() if not name.startswith("_")}
-    return {name: asked for name, asked in named.items() if asked.get("when", True) and asked.get("ask", True)}
+    return {name: asked for name, asked in named.items() if asked.get("when", True) is True and asked.get("ask", True)}
 
 
 def choices() -> dict[str, list[str]]:
@@ -32,8 +32,13 @@ def stacks() -> list[tuple[str, str]]:
     return [(framework, server) for framework in servers for server in servers[framework]]
 
 
+def default_python() -> str:
+    """Return the Python version that a new project has by default."""
+    version: str = read()["default_python"]["default"]
+    return version
+
+
 def base_image(python_version: str = "") -> str:
     """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
-    content = read()
-    codename = content["pins"]["default"]["debian"]
-    return f"python:{python_version or content['python_version']['default']}-slim-{codename}"
+    codename = read()["pins"]["default"]["debian"]
+    return f"python:{python_version or default_python()}-slim-{codename}"

@@ -32,7 +32,7 @@ PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
 # Poetry on this machine locks and checks only projects that require the Python that runs it.
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # How many hooks pass on a new project: all of them but the one for rejected patches, which finds no file.
-PASSING_HOOKS = (ROOT / "template" / ".pre-commit-config.yaml").read_text(encoding="utf-8").count("- id: ") - 1
+PASSING_HOOKS = (ROOT / "template" / ".pre-commit-config.yaml.jinja").read_text(encoding="utf-8").count("- id: ") - 1
 # The folders of the workshop: one for each technique of the articles, and uv.
 TECHNIQUES = [
     "01-naive",
@@ -47,7 +47,7 @@ TECHNIQUES = [
 ]
 # How many generated answers are tried: the same ones in each run, or, with --hypothesis-profile=long, others each time.
 GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("same", GENERATED, max_examples=20, derandomize=True)
+settings.register_profile("same", GENERATED, max_examples=10, derandomize=True)
 settings.register_profile("long", GENERATED, max_examples=2000, derandomize=False)
 # Tests import this file once more, when pytest has loaded the profile of its option: only Hypothesis's own give way.
 if settings.get_current_profile_name() in {"default", "ci"}:
@@ -228,7 +228,7 @@ def docker_runs() -> bool:
 BESIDE = {
     f"test_{name}.py" for name in ("ci", "compose", "debug", "dependencies", "devcontainer", "hooks", "ownership")
 }
-BESIDE |= {f"test_{name}.py" for name in ("hardening", "proxy", "records", "served", "start", "supported")}
+BESIDE |= {f"test_{name}.py" for name in ("adopted", "hardening", "proxy", "records", "served", "start", "supported")}
 
 
 class DockerTestsTogether(LoadScopeScheduling):

@@ -12,7 +12,7 @@ import yaml
 
 from extensions import answers
 from scripts import bench, locks, servers
-from scripts.questionnaire import base_image
+from scripts.questionnaire import base_image, default_python
 from tests.commands import ROOT, check_run
 from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, STACKS, TECHNIQUES, Render
 
@@ -169,7 +169,7 @@ SAID = {
     r"Copier itself must be ([\d.]+) or newer": COPIER_YML["_min_copier_version"],
     r"; ([\d.]+) is the oldest that reads the lock": answers.OLDEST_POETRY,
     r"the oldest supported Poetry, ([\d.]+),": answers.OLDEST_POETRY,
-    r"`python_version` \| `([\d.]+)`": QUESTIONS["python_version"]["default"],
+    r"`python_version` \| `([\d.]+)`": default_python(),
     r"Docker \(Engine (\d+) or newer\)": "25",
     r"update it to (\d+) or newer": "25",
     rf"({'|'.join(NUMBERS)}) other ways to build the image": NUMBERS[len(TECHNIQUES)],

@@ -71,9 +71,11 @@ def line_of(file: Path, text: str) -> int:
 @pytest.mark.parametrize(
     ("framework", "server", "marker"),
     [
-        ("flask", "gunicorn", '"version": VERSION}'),
         ("fastapi", "uvicorn", '"version": app.version}'),
-        *slow(("fastapi", "granian", '"version": app.version}')),
+        *slow(
+            ("flask", "gunicorn", '"version": VERSION}'),
+            ("fastapi", "granian", '"version": app.version}'),
+        ),
     ],
 )
 def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str, made: Callable[..., Made]) -> None:

@@ -76,6 +76,7 @@ def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[.
             run("docker", "image", "rm", "--force", f"{day.name}-app", *images, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_sudo_is_installed_only_if_the_argument_is_set(made: Callable[..., Made], image: Image) -> None:
     day = made(include_devcontainer=True)
     for argument, printed in (("1", "0"), ("", "no sudo")):

@@ -5,14 +5,14 @@ import hashlib
 import json
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 import pytest
 from jinja2 import Environment
 from jinja2.exceptions import UndefinedError
 
-from extensions import answers, destination, quoting
+from extensions import adopting, advice, answers, destination, quoting
 from tests.commands import ROOT
 
 HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
@@ -182,7 +182,7 @@ def test_pyproject_that_cannot_be_read_is_refused_in_one_sentence(content: bytes
     (tmp_path / "pyproject.toml").write_bytes(content)
     with pytest.raises(UndefinedError, match=r"\Apyproject\.toml must be readable as TOML, but is not: [^\n]+\.\Z"):
         destination.own_name(tmp_path, ANSWERS, "fallback")
-    assert destination.advice(tmp_path, "a", [])[0].endswith("run make lock.")
+    assert steps_of_an_update(tmp_path)[0].endswith("run make lock.")
 
 
 def test_answers_of_another_template_are_not_written_over(tmp_path: Path) -> None:
@@ -230,32 +230,37 @@ def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
 CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
 
 
+def steps_of_an_update(folder: Path, package_name: str = "a", own: Sequence[str] = ()) -> list[str]:
+    """Return the steps that are left in a project of the template."""
+    return advice.update_steps(folder, destination.template_files(package_name), package_name, own)
+
+
 def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     (tmp_path / "src" / "a").mkdir(parents=True)
     (tmp_path / "src" / "a" / "__init__.py").touch()
     pyproject = '[project]\nname = "a"\n{}dependencies = ["b"]\n'
     (tmp_path / "pyproject.toml").write_text(pyproject.format(""))
     stale = "poetry.lock does not match pyproject.toml: run make lock."
-    assert destination.advice(tmp_path, "a", []) == [stale]
+    assert steps_of_an_update(tmp_path) == [stale]
     content_hash = hashlib.sha256(
         json.dumps({"project": {"dependencies": ["b"]}, "tool": {"poetry": {}}}, sort_keys=True).encode()
     ).hexdigest()
     (tmp_path / "poetry.lock").write_text(f'content-hash = "{content_hash}"\n')
-    assert destination.advice(tmp_path, "a", []) == []
+    assert steps_of_an_update(tmp_path) == []
     (tmp_path / "pyproject.toml").write_text(pyproject.format(CONFLICT.format('version = "1"', 'version = "2"')))
     (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b"))
     marked = "Conflicts: choose between the lines that are marked in Makefile, pyproject.toml."
-    assert destination.advice(tmp_path, "a", []) == [marked], "either side has the same dependencies"
+    assert steps_of_an_update(tmp_path) == [marked], "either side has the same dependencies"
     (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
-    assert destination.advice(tmp_path, "a", []) == [marked, stale]
-    assert destination.advice(tmp_path, "a", ["pyproject.toml"]) == [marked], "its lock is a step of moving in"
-    assert "is not in src/b" in destination.advice(tmp_path, "b", [])[-1]
+    assert steps_of_an_update(tmp_path) == [marked, stale]
+    assert steps_of_an_update(tmp_path, own=["pyproject.toml"]) == [marked], "its lock is a step of moving in"
+    assert "is not in src/b" in steps_of_an_update(tmp_path, "b")[-1]
     (tmp_path / "pyproject.toml").write_text("project = 5\n")
-    assert destination.advice(tmp_path, "a", [])[-1] == stale
+    assert steps_of_an_update(tmp_path)[-1] == stale
     (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
     (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b").replace("before updating", "ours"))
     (tmp_path / "Dockerfile.rej").touch()
-    assert destination.advice(tmp_path, "a", [])[:2] == [
+    assert steps_of_an_update(tmp_path)[:2] == [
         "Conflicts: choose between the lines that are marked in pyproject.toml.",
         "Rejected: apply Dockerfile.rej by hand, then delete what you have applied.",
     ]
@@ -268,178 +273,7 @@ def test_conflict_in_the_style_of_diff3_has_two_sides_too(tmp_path: Path) -> Non
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n\n[tool.ruff]\n" + sides)
     content_hash = hashlib.sha256(b'{"project": {"dependencies": []}, "tool": {"poetry": {}}}').hexdigest()
     (tmp_path / "poetry.lock").write_text(f'content-hash = "{content_hash}"\n')
-    assert destination.advice(tmp_path, "a", []) == [
-        "Conflicts: choose between the lines that are marked in pyproject.toml."
-    ]
-
-
-OURS = """
-    [project]
-    requires-python = ">=3.14,<3.15"
-    dependencies = ["Flask (>=3,<4)", "a-b[c] (>=1)", "d>=1", "e", "new (>=2,<3)"]
-    [dependency-groups]
-    dev = ["pytest (>=9)", "ruff (>=1)"]
-"""
-THEIRS = """
-    [project]
-    requires-python = ">=3.9"
-    dependencies = ["flask>2", "A_B"]
-    [dependency-groups]
-    test = ["pytest", { include-group = "lint" }]
-    [tool.poetry]
-    package-mode = false
-    [tool.poetry.dependencies]
-    d = "*"
-    [tool.poetry.group.any.dependencies]
-    e = "*"
-"""
-
-
-def test_steps_of_moving_in_are_those_that_are_left(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text(THEIRS)
-    for name in ("tests", "b", "src/a"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "__init__.py").touch()
-    assert destination.moving_in_steps(OURS, tmp_path, "a", []) == []
-    assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == [
-        'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.9',
-        "pyproject.toml: remove package-mode = false, and name the package; the images install it",
-        'pyproject.toml: in [tool.poetry], set packages = [{ include = "a", from = "src" }, { include = "b" }]; '
-        "the images install them",
-        'make add PKG="new>=2,<3"',
-        'make add PKG="ruff>=1" GROUP=dev',
-        "make lock",
-    ]
-    own = ["Makefile", "pyproject.toml", "src/a/__init__.py"]
-    no_target = "Makefile: yours has no target up; add the targets of a new project's Makefile that you want"
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[0] == no_target
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own)[3:] == [
-        'poetry add --lock "new>=2,<3"',
-        'poetry add --lock --group dev "ruff>=1"',
-        "poetry lock",
-    ]
-    (tmp_path / "pyproject.toml").write_text(OURS)
-    (tmp_path / "b" / "__init__.py").unlink()
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == [no_target, "poetry lock"]
-    assert destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"]) == ["make lock"]
-    own = ["compose.yaml", "docker-compose.yml", "pyproject.toml"]
-    add_services = "add the services of the template's Compose files to yours: the Makefile uses them"
-    (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n")
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock", add_services]
-    both = [no_target, "poetry lock", add_services]
-    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == both
-    (tmp_path / "Makefile").write_text("up:\n\tdocker compose up\n")
-    assert destination.moving_in_steps(OURS, tmp_path, "a", [*own, "Makefile"]) == both[1:]
-    (tmp_path / "compose.yaml").write_text("services:\n  web: {}\n  poetry: {}\n")
-    assert destination.moving_in_steps(OURS, tmp_path, "a", own) == ["poetry lock"]
-
-
-POETRY_1 = """
-[tool.poetry]
-name = "a"
-{packages}
-
-[tool.poetry.dependencies]
-python = "^3.9"
-new = "*"
-
-[tool.poetry.dev-dependencies]
-ruff = "*"
-"""
-FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
-FACTORY = "from flask import Flask\n\n\ndef create_app():\n    return Flask(__name__)\n"
-
-
-def moving_in(folder: Path, files: dict[str, str], packages: str = "") -> list[str]:
-    """Return the steps for a project of Poetry 1 with these files, after the template has added a factory."""
-    for name, text in {"pyproject.toml": POETRY_1.format(packages=packages), "src/a/app.py": FACTORY, **files}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    (folder / "src" / "a" / "__init__.py").touch()
-    return destination.moving_in_steps(OURS, folder, "a", ["pyproject.toml"])
-
-
-def test_steps_of_a_project_of_poetry_1_use_its_tables(tmp_path: Path) -> None:
-    steps = moving_in(tmp_path, {"main.py": FLASK, "prices.py": "", "conftest.py": "", "tests/__init__.py": ""})
-    modules = '{ include = "a", from = "src" }, { include = "main.py" }, { include = "prices.py" }'
-    assert steps[:3] == [
-        'pyproject.toml: set python in [tool.poetry.dependencies] = ">=3.14,<3.15", as in the image; it is ^3.9',
-        f"pyproject.toml: in [tool.poetry], set packages = [{modules}]; the images install them",
-        'src/a/app.py: replace it with an import of your application, as app, and "def create_app(): return app"; '
-        "it is in main.py",
-    ]
-    assert steps[3:5] == ['make add PKG="Flask>=3,<4 a-b[c]>=1 d>=1 e"', 'make add PKG="pytest>=9" GROUP=dev']
-
-
-def test_packages_of_an_environment_in_the_project_are_no_code_of_it(tmp_path: Path) -> None:
-    library = "env/lib/python3.14/site-packages/fastapi/__init__.py"
-    steps = moving_in(tmp_path, {library: FLASK + '@app.get("/health")\n'})
-    assert not [step for step in steps if step.startswith("src/a/app.py")]
-
-
-def test_step_for_the_application_names_a_factory(tmp_path: Path) -> None:
-    steps = moving_in(tmp_path, {"shop/__init__.py": FACTORY}, 'packages = [{ include = "shop" }]')
-    assert steps[1] == 'pyproject.toml: add { include = "a", from = "src" } to packages in [tool.poetry]; ' + (
-        "the images install it"
-    )
-    assert steps[2] == (
-        "src/a/app.py: replace it with an import of your application, as create_app; it is in shop/__init__.py"
-    )
-
-
-def test_package_that_has_the_place_of_the_templates_moves_with_its_application(tmp_path: Path) -> None:
-    steps = moving_in(tmp_path, {"a/__init__.py": "", "a/app.py": FACTORY})
-    move = "move your package to src/a, and say so in pyproject.toml: cp -R a/. src/a/ && git rm -rq a"
-    assert steps[1] == move
-    assert not [step for step in steps if step.startswith("src/a/app.py")], "its own replaces the template's"
-    steps = moving_in(tmp_path, {"main.py": FLASK}, 'packages = [{ include = "a" }]')
-    entry = 'pyproject.toml: add { include = "main.py" } to packages in [tool.poetry]; the images install it'
-    assert steps[1:3] == [move, entry]
-    steps = moving_in(tmp_path, {"src/__init__.py": ""})
-    assert steps[1] == "rename your package src: the template keeps packages in a folder of that name"
-
-
-def test_health_check_is_a_step_until_a_route_or_another_path_is_there(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("ENV HEALTH_PATH=/health\n")
-    files = {"src/a/app.py": "from shop import app\n", "src/a/access_log.py": 'HEALTH_CHECKS = {"/health"}\n'}
-    step = "let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile"
-    assert step in moving_in(tmp_path, files)
-    assert step not in moving_in(tmp_path, {"shop/__init__.py": '@app.get("/health")\n'})
-    assert step in moving_in(tmp_path, {"shop/__init__.py": ""})
-    (tmp_path / "Dockerfile").write_text("ENV HEALTH_PATH=/\n")
-    assert step not in moving_in(tmp_path, {})
-
-
-@pytest.mark.parametrize(
-    ("requires_python", "is_fit"),
-    [
-        (">=3.14,<3.15", True),
-        (">=3.11", True),
-        (">=3.12,<4.0", True),
-        ("^3.11", True),
-        ("~3.14", True),
-        ("==3.14.*", True),
-        (">=3.11,!=3.12.*", True),
-        (">=3.9", False),
-        ("^3.10", False),
-        (">=3", False),
-        (">=3.11,<3.14", False),
-        (">=3.15", False),
-        ("~3.13", False),
-        (">=3.11,!=3.14.*", False),
-    ],
-)
-def test_moving_in_asks_for_a_range_with_the_python_of_the_image(
-    requires_python: str, is_fit: bool, tmp_path: Path
-) -> None:
-    """And without the versions that are older than those that the template supports."""
-    (tmp_path / "pyproject.toml").write_text(OURS.replace(">=3.14,<3.15", requires_python))
-    steps = destination.moving_in_steps(OURS, tmp_path, "a", ["pyproject.toml"])
-    assert [step for step in steps if "requires-python" in step] == (
-        []
-        if is_fit
-        else [f'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is {requires_python}']
-    )
+    assert steps_of_an_update(tmp_path) == ["Conflicts: choose between the lines that are marked in pyproject.toml."]
 
 
 @pytest.mark.parametrize("name", ["renovate.json", ".github/renovate.json5", ".gitlab/renovate.json", ".renovaterc"])
@@ -497,7 +331,7 @@ def test_server_that_does_not_fit_the_framework_is_refused(
     assert refusal.value.message == f"server must be one of {servers} with framework {framework}, not {server!r}."
 
 
-@pytest.mark.parametrize("module", [answers, destination, quoting])
+@pytest.mark.parametrize("module", [adopting, advice, answers, destination, quoting])
 def test_extension_imports_only_the_standard_library_and_jinja(module: object) -> None:
     tree = ast.parse((ROOT / "extensions" / f"{str(vars(module)['__name__']).rpartition('.')[2]}.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

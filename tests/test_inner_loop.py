@@ -13,7 +13,7 @@ import pytest
 
 from scripts.servers import add_routes
 from tests.commands import ROOT, check_run
-from tests.conftest import CONTAINER_STACKS, slow
+from tests.conftest import STACKS, in_every_run, slow
 from tests.docker import get, seconds_until
 from tests.made import Made
 
@@ -177,7 +177,7 @@ def endless_response(port: int) -> Iterator[socket.socket]:
         yield client
 
 
-@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn"), ("flask", "gunicorn")], STACKS))
 def test_endless_response_delays_neither_reload_nor_stop(
     framework: str, server: str, made: Callable[..., Made]
 ) -> None:

@@ -1,17 +1,18 @@
 """A Poetry project that was not created from the template moves in: its files stay, and the missing files are added."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.commands import ROOT, check_run, commit, run
+from tests.adopters import ADOPTERS, application, follow, poetry_1, printed_steps
+from tests.commands import check_run, commit, run
 from tests.conftest import CHOICES
 from tests.test_update import NEW_LOCK, changes, check_advice, files, improve, refusal, replace, update
 
 TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
+RECOPY = ("copier", "recopy", "--trust", "--defaults", "--overwrite")
 CODE = '"""Sells things."""\n\n\ndef price() -> int:\n    return 42\n'
 
 
@@ -48,8 +49,9 @@ def kept(said: str) -> list[str]:
 def test_existing_files_stay_and_missing_files_are_added(framework: str, released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, framework)
     before = files(project)
-    said = move_in(project, released, f"--data=framework={framework}")
+    said = move_in(project, released)
     after = files(project)
+    assert yaml.safe_load(after[".copier-answers.yml"])["framework"] == framework, "its dependency says so"
     assert before.items() <= after.items()
     assert {line[:2] for line in changes(project)} == {"??"}
     assert {"Dockerfile", "docker-compose.yml", "entrypoint.sh", "Makefile", ".dockerignore"} <= set(after) - set(
@@ -57,7 +59,7 @@ def test_existing_files_stay_and_missing_files_are_added(framework: str, release
     )
     assert {name for name in after if name.startswith("tests/")} == {"tests/__init__.py", "tests/test_prices.py"}
     assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-shop"
-    assert "my_shop.app:" in (after["gunicorn.conf.py"] if framework == "flask" else after["Dockerfile"])
+    assert "my_shop.app:" in after["Dockerfile"]
     check_run("poetry", "check", "--lock", cwd=project)
     check_advice(project, "")
     own = [".gitignore", "README.md", "poetry.lock", "pyproject.toml", "src/my_shop/__init__.py", "tests"]
@@ -66,27 +68,74 @@ def test_existing_files_stay_and_missing_files_are_added(framework: str, release
 
 def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "flask")
-    said = move_in(project, released, "--data=framework=flask")
+    said = move_in(project, released)
     (service, _), (tools, _) = advised(said)
     assert [entry.partition(">")[0] for entry in service.split()] == ["gunicorn", "pydantic-settings", "structlog"]
-    assert {"pytest", "ruff", "mypy", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
+    assert {"pytest", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
+    assert "ruff" not in tools, "a project has linters of its own"
     assert "requires-python" not in said
     assert "make lock" not in said
 
 
-def test_python_that_the_image_does_not_have_is_named(released: Path, tmp_path: Path) -> None:
+def test_python_is_one_that_the_project_supports(released: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    pyproject = '[project]\nname = "my-shop"\nversion = "1"\nrequires-python = ">=3.11,<3.14"\n'
+    pyproject = '[project]\nname = "my-shop"\nversion = "1"\nrequires-python = ">=3.9,<3.14"\n'
     (project / "pyproject.toml").write_text(pyproject)
     commit(project, "our own project")
-    step = 'pyproject.toml: set requires-python = ">=3.14,<3.15", as in the image; it is >=3.11,<3.14'
     said = move_in(project, released)
-    assert f"    {step}\n" in said
     assert (project / "pyproject.toml").read_text() == pyproject
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.13"
+    step = "pyproject.toml: set requires-python = \">=3.13,<3.14\"  # the Python of the image; it is '>=3.9,<3.14'"
+    assert f"    {step}\n" in said
     commit(project, "moved in")
     assert f"Left from moving in: {step}\n" in update(project)
-    assert "requires-python" not in update(project, python_version="3.13")
+    replace(project / "pyproject.toml", ">=3.9", ">=3.12")
+    commit(project, "followed the step")
+    assert "requires-python" not in update(project)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("framework=fastapi", "framework must be flask, which this project uses, not 'fastapi'."),
+        ("python_version=3.14", "python_version must be one of 3.11, 3.12: pyproject.toml has '^3.9,<3.13'."),
+        (
+            "app_import=shop.api:app",
+            "app_import must name a module of this project, not 'shop.api:app': it has no shop.api.",
+        ),
+        ("app_import=wsgi", "app_import must be like shop.main:app, or shop:create_app() for a function, not 'wsgi'."),
+    ],
+)
+def test_answer_that_contradicts_the_project_is_refused(
+    answer: str, message: str, released: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(poetry_1('flask = "*"', python="^3.9,<3.13"))
+    (project / "wsgi.py").write_text(application("flask"))
+    before = files(project)
+    command = ("copier", "copy", "--trust", "--defaults", "--quiet", f"--data={answer}", str(released), ".")
+    result = run(*command, cwd=project)
+    assert result.returncode == 1
+    assert message in " ".join(result.stdout.split())
+    assert files(project) == before
+
+
+def test_application_can_be_named(released: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    ADOPTERS["package of another name"].write(project)
+    (project / "backend" / "shop").mkdir(parents=True)
+    (project / "backend" / "shop" / "web.py").write_text("site = object()\n")
+    commit(project, "another application")
+    assert "It serves store.api.main:application." in move_in(project, released)
+    assert "/src" not in (project / "Dockerfile").read_text()
+    said = check_run(*RECOPY, "--data=app_import=shop.web:site", cwd=project)
+    assert "It serves shop.web:site." in said
+    dockerfile = (project / "Dockerfile").read_text()
+    assert "ENV UVICORN_APP=shop.web:site" in dockerfile
+    assert dockerfile.count("ENV PYTHONPATH=/app/backend\n") == 2
+    assert not (project / "src").exists()
 
 
 def test_project_that_moved_in_is_updated_except_for_its_own_files(released: Path, tmp_path: Path) -> None:
@@ -125,122 +174,53 @@ def test_second_copy_keeps_what_the_project_had(released: Path, tmp_path: Path) 
     assert "Flask" in after["src/my_shop/app.py"]
 
 
-LEGACY = """\
-[tool.poetry]
-name = "My.Old_Shop"
-version = "1.0"
-description = ""
-authors = []
-
-[tool.poetry.dependencies]
-python = ">=3.11"
-structlog = ">=24"
-
-[tool.poetry.group.dev.dependencies]
-pytest = "*"
-"""
-
-
-def test_project_of_poetry_1_moves_in(released: Path, tmp_path: Path) -> None:
-    project = tmp_path / "old"
-    project.mkdir()
-    (project / "pyproject.toml").write_text(LEGACY)
-    (project / "Makefile").write_text("all:\n\techo ours\n")
-    (project / "my_old_shop").mkdir()
-    (project / "my_old_shop" / "__init__.py").touch()
-    check_run("poetry", "lock", cwd=project)
-    commit(project, "our own project")
-    before = files(project)
-    said = move_in(project, released)
-    after = files(project)
-    assert before.items() <= after.items()
-    assert yaml.safe_load(after[".copier-answers.yml"])["app_name"] == "my-old-shop"
-    service, tools = re.findall(r"^ +poetry add --lock (.*)$", said, re.MULTILINE)
-    assert "structlog" not in service
-    assert "pytest>" not in tools
-    assert "Makefile" in kept(said), "so the commands are Poetry's"
-    step = "move your package to src/my_old_shop"
-    assert step in said
-    commit(project, "moved in")
-    said = update(project)
-    assert step in said
-    check_advice(project, said)
-    check_run("git", "mv", "--force", "my_old_shop/__init__.py", "src/my_old_shop/__init__.py", cwd=project)
-    commit(project, "moved the package")
-    assert step not in update(project)
-
-
-FLAT = """\
-[tool.poetry]
-name = "my-shop"
-version = "1.0"
-description = ""
-authors = []
-packages = [{ include = "shop" }]
-
-[tool.poetry.dependencies]
-python = ">=3.14,<3.15"
-"""
-APP = """\
-from fastapi import FastAPI
-
-application = FastAPI()
-
-
-@application.get("/")
-def index() -> str:
-    return "hi"
-"""
-
-
-def test_steps_name_the_packages_the_application_and_the_health_check(released: Path, tmp_path: Path) -> None:
-    project = tmp_path / "flat"
-    (project / "shop").mkdir(parents=True)
-    (project / "pyproject.toml").write_text(FLAT)
-    (project / "shop" / "__init__.py").touch()
-    (project / "shop" / "main.py").write_text(APP)
-    commit(project, "our own project")
-    said = move_in(project, released)
-    entry = '{ include = "my_shop", from = "src" }'
-    assert f"pyproject.toml: add {entry} to packages in [tool.poetry]; the images install it" in said
-    assert "src/my_shop/app.py: replace it with an import of your application, as app; it is in shop/main.py" in said
-    health = "let your application respond to /health with 200, or change HEALTH_PATH in the Dockerfile"
-    assert health in said
-    replace(project / "pyproject.toml", '{ include = "shop" }', f'{{ include = "shop" }}, {entry}')
-    (project / "src" / "my_shop" / "app.py").write_text("from shop.main import application as app\n")
-    commit(project, "followed the steps")
-    said = update(project)
-    assert "to packages" not in said
-    assert "app.py" not in said
-    assert health in said
-    replace(project / "Dockerfile", "ENV HEALTH_PATH=/health", "ENV HEALTH_PATH=/")
-    commit(project, "another path")
-    assert health not in update(project)
-
-
-def test_steps_name_own_files_that_make_up_needs(released: Path, tmp_path: Path) -> None:
+def test_files_in_the_way_are_replaced_by_the_printed_command(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
-    (project / "Dockerfile").write_text("FROM scratch\n")
-    settings = project / "src" / "my_shop" / "settings.py"
-    settings.write_text("DEBUG = True\n")
+    own = {"Dockerfile": "FROM scratch\n", "makefile": "all:\n\techo ours\n", "compose.yaml": "services: {}\n"}
+    for name, text in own.items():
+        (project / name).write_text(text)
     commit(project, "our own files")
     said = move_in(project, released)
-    assert "Dockerfile: yours has no stage development" in said
-    assert "src/my_shop/settings.py: add the class Settings" in said
-    assert "my_shop.settings" not in (project / "entrypoint.sh").read_text(), "it would run a module that is not ours"
-    settings.write_text("class Settings: ...\n")
-    replace(project / "Dockerfile", "FROM scratch", "FROM scratch AS development")
-    commit(project, "followed the steps")
-    said = update(project)
-    assert "Dockerfile: yours" not in said
-    assert "class Settings" not in said
+    assert not {"Makefile", "docker-compose.yml", "docker-compose.override.yml"} & set(files(project))
+    assert set(own) <= set(kept(said))
+    step = printed_steps(said)[0]
+    assert step == (
+        "mv Dockerfile Dockerfile.old && mv compose.yaml compose.yaml.old && mv makefile makefile.old"
+        " && copier recopy --trust --defaults --overwrite"
+    )
+    commit(project, "moved in")
+    assert f"Left from moving in: {step}" in update(project), "an update alone replaces nothing"
+    assert files(project).items() >= own.items()
+    said = check_run("sh", "-ec", step, cwd=project)
+    after = files(project)
+    assert {f"{name}.old": text for name, text in own.items()}.items() <= after.items()
+    assert " AS production" in after["Dockerfile"]
+    assert {"Makefile", "docker-compose.yml", "docker-compose.override.yml"} <= set(after)
+    assert "mv " not in said
+    commit(project, "followed the step")
+    improve(released, "improved")
+    commit(released, "second release", tag="1.1.0")
+    assert "mv " not in update(project)
+    assert files(project)["Dockerfile"].startswith("# improved\n")
 
 
-def test_project_without_a_package_of_its_own_gets_no_step_about_packages(released: Path, tmp_path: Path) -> None:
-    said = move_in(new_with_poetry(tmp_path, "fastapi"), released)
-    assert "packages =" not in said
-    assert "move your package" not in said
-    assert "respond to /health" not in said
+def test_steps_about_ignored_files_and_health_get_fewer(released: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    adopter = ADOPTERS["static files and templates"]
+    adopter.write(project)
+    (project / ".gitignore").write_text("# local\n*.log\n/data/\n!keep.log\nvar/run/\n!/a/b\n")
+    commit(project, "ignored files")
+    said = move_in(project, released)
+    ignore, health = (step for step in printed_steps(said) if step.startswith(("sed", "Dockerfile")))
+    assert health == "Dockerfile: set HEALTH_PATH=/hello"
+    commit(project, "moved in")
+    for step in (ignore, health):
+        assert step in update(project)
+        follow(step, project, {})
+        commit(project, "followed a step")
+        assert step not in update(project)
+    added = (project / ".dockerignore").read_text().partition("\nworkshop\n")[2]
+    assert added == "**/*.log\ndata\n!**/keep.log\nvar/run\n!a/b\n"
 
 
 def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_path: Path) -> None:
@@ -252,18 +232,6 @@ def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_p
     assert not (tmp_path / "Dockerfile").exists()
 
 
-def test_own_compose_file_keeps_its_meaning(released: Path, tmp_path: Path) -> None:
-    project = new_with_poetry(tmp_path, "fastapi")
-    (project / "compose.yaml").write_text("services: {}\n")
-    said = move_in(project, released)
-    assert not [name for name in files(project) if name.startswith("docker-compose")]
-    assert "compose.yaml" in kept(said)
-    assert not [name for name in kept(said) if name.startswith("docker-compose")], "it has none to keep"
-    assert advised(said) == [], "the Makefile's targets have no services to run in"
-    assert re.search(r"^ +poetry add --lock ", said, re.MULTILINE)
-    assert "add the services of the template's Compose files to yours" in said
-
-
 def test_own_renovate_settings_keep_the_templates_out(released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, "fastapi")
     (project / "renovate.json").write_text("{}\n")
@@ -271,14 +239,6 @@ def test_own_renovate_settings_keep_the_templates_out(released: Path, tmp_path: 
     assert ".github/renovate.json" not in files(project)
     assert "renovate.json" in kept(said)
     assert ".github/renovate.json" not in kept(said)
-
-
-def test_own_makefile_of_any_name_keeps_the_templates_out(released: Path, tmp_path: Path) -> None:
-    project = new_with_poetry(tmp_path, "fastapi")
-    (project / "GNUmakefile").write_text("all:\n\techo ours\n")
-    said = move_in(project, released)
-    assert "Makefile" not in files(project)
-    assert advised(said) == []
 
 
 def test_broken_pyproject_stops_an_update_before_it_changes_anything(released: Path, tmp_path: Path) -> None:
@@ -305,22 +265,6 @@ def test_answers_of_another_template_are_left_alone(released: Path, tmp_path: Pa
     check_run(*command, "--answers-file=.copier-answers.docker.yml", str(released), ".", cwd=project)
     assert before.items() <= files(project).items()
     assert yaml.safe_load(files(project)[".copier-answers.docker.yml"])["app_name"] == "my-shop"
-
-
-def test_own_files_can_be_compared_as_the_readme_says(released: Path, tmp_path: Path) -> None:
-    project = new_with_poetry(tmp_path, "fastapi")
-    move_in(project, released)
-    readme = (ROOT / "README.md").read_text()
-    (command,) = re.findall(
-        r"^uvx --with copier-template-extensions (copier copy .*--data-file .*)$", readme, re.MULTILINE
-    )
-    fresh = tmp_path / "fresh"
-    check_run("sh", "-c", command.replace("/tmp/fresh", str(fresh)), cwd=project, TEMPLATE=str(released))
-    expected = tomllib.loads((fresh / "pyproject.toml").read_text())["project"]
-    assert expected["name"] == "my-shop"
-    assert (fresh / "tests" / "test_app.py").exists()
-    same = run("diff", "-q", "Dockerfile", str(fresh / "Dockerfile"), cwd=project)
-    assert same.returncode == 0
 
 
 @pytest.mark.parametrize("holds_a_project", [True, False])

@@ -9,6 +9,7 @@ import pexpect
 import pytest
 import yaml
 
+from scripts.questionnaire import default_python
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS, check_answers
 
@@ -195,7 +196,7 @@ def test_refused_answer_in_a_data_file_is_refused_alike(tmp_path: Path) -> None:
         ("app_nmae", "did you mean app_name?"),
         ("python", "did you mean python_version?"),
         ("package_name", "did you mean app_name?"),
-        ("pins", f"the questions are {', '.join(sorted(QUESTIONS))}."),
+        ("pins", f"the questions are {', '.join(sorted([*QUESTIONS, 'app_import']))}."),
     ],
 )
 def test_answer_to_no_question_is_refused(name: str, hint: str, tmp_path: Path) -> None:
@@ -253,9 +254,20 @@ def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     code, output = copy(tmp_path / "project", "--defaults", "--quiet")
     assert (code, output) == (0, "")
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
+    computed = {
+        "app_name": "my-service",
+        "framework": "fastapi",
+        "server": "uvicorn",
+        "python_version": default_python(),
+    }
+    defaults = {name: question["default"] for name, question in QUESTIONS.items()}
     assert {name: value for name, value in recorded.items() if not name.startswith("_")} == {
-        name: question["default"] for name, question in QUESTIONS.items()
-    } | {"app_name": "my-service", "server": "uvicorn", "own_files": []}
+        **defaults,
+        **computed,
+        "python_version": default_python(),
+        "own_files": [],
+        "own_code": {},
+    }
 
 
 def test_fixtures_refuse_answers_that_are_no_question() -> None:

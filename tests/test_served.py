@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.commands import check_run, commit
-from tests.conftest import slow
 from tests.docker import HARDENED, PLUGINS, REPOSITORY, Container, build, container
 from tests.test_moving_in import advised, move_in, new_with_poetry
 from tests.test_update import NEW_LOCK, copy, edit_everything, replace, update
@@ -48,10 +47,11 @@ def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tm
         assert service.execute("python", "--version").startswith("Python 3.13.")
 
 
-@pytest.mark.parametrize("framework", ["fastapi", *slow(("flask",))])
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
 def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
     project = new_with_poetry(tmp_path, framework)
-    said = move_in(project, released, f"--data=framework={framework}")
+    said = move_in(project, released)
     variables = {"POETRY_PLUGINS": PLUGINS}
     for packages, group in advised(said):
         options = [f"GROUP={group}"] if group else []

@@ -266,7 +266,7 @@ SAME_LINES: dict[Edit, set[str]] = {
 
 
 @given(old=valid_answers, new=valid_answers, edits=st.sets(st.sampled_from(ALL_EDITS)))
-@settings(max_examples=settings().max_examples // 20)
+@settings(max_examples=settings().max_examples // 10)
 def test_update_between_generated_answers_keeps_the_edits(
     template: Path, old: dict[str, Any], new: dict[str, Any], edits: set[Edit]
 ) -> None:

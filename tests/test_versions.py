@@ -12,7 +12,7 @@ import yaml
 from copier import run_copy
 
 from scripts import locks
-from scripts.questionnaire import base_image
+from scripts.questionnaire import base_image, default_python
 from tests.commands import ROOT, check_run
 from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, STACKS, Render
 from tests.test_rendering import PARSERS, texts
@@ -51,7 +51,7 @@ def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
     pins = COPIER_YML["pins"]["default"]
     assert {name.replace("_", "-"): version for name, version in pins.items()}.items() <= found.items()
     assert found["poetry"] == QUESTIONS["poetry_version"]["default"]
-    assert found["python"] == QUESTIONS["python_version"]["default"]
+    assert found["python"] == default_python()
     wanted = set()
     for framework, server in STACKS:
         pyproject = tomllib.loads((render(framework=framework, server=server) / "pyproject.toml").read_text())

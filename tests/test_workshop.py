@@ -18,7 +18,7 @@ from tests.docker import PLUGINS, build, container, files_of, inspect, rebuilt_s
 
 FASTAPI, FLASK = (("fastapi", DEFAULTS["fastapi"]), ("flask", DEFAULTS["flask"]))
 # Built in every run. A run of `-m slow` builds the others.
-EVERY_RUN = ["03-dependencies-first", "04-wheel", "05-builder-app-dev", "uv"]
+EVERY_RUN = ["04-wheel", "uv"]
 # The techniques whose containers run as root, as in their articles.
 AS_ROOT = {"01-naive", "02-pinned-and-copied-late", "03-dependencies-first", "08-two-stages-prebuilt"}
 

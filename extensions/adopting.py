@@ -1,0 +1,251 @@
+"""Reads a project that moves in: how to serve its application, and the steps that are left. It changes nothing."""
+
+import ast
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+from jinja2 import Environment
+from jinja2.ext import Extension
+
+CLASSES = {"APIFlask": "flask", "FastAPI": "fastapi", "Flask": "flask", "OpenAPI": "flask"}
+NO_CODE = {"docker", "node_modules", "site-packages", "test", "tests", "workshop"}
+# A command that starts a server: the application is one of its arguments.
+START = re.compile(r"\b(?:uvicorn|gunicorn|granian|hypercorn)\b.*?[\s\"']([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?![\w.:/])")
+STARTED_IN = ("Dockerfile*", "Procfile", "*compose*.y*ml*", "*.sh*", "Makefile*", "README*")
+# Variables that the images and the entrypoint set, or that the template's own files read.
+SET = {"FLASK_APP", "GRACEFUL_TIMEOUT", "HOME", "HOST", "MAX_REQUESTS", "PATH", "PORT", "WEB_CONCURRENCY"}
+# The usual modules and names of an application, the most specific first.
+MODULES = ("asgi", "wsgi", "main", "app", "application", "server", "run", "api", "__init__")
+NAMES = ("app", "application", "create_app()")
+# A route of an application, and a variable that is read without a default, as ast.unparse writes them.
+ROUTE = re.compile(r"@app(?:lication)?\.(?:get|route)\('(/[^'<{]*)'")
+APT_INSTALL = re.compile(r"apt(?:-get)? install((?:\\\n|[ \t\w.+-])+)")
+SETTINGS = re.compile(r"^class \w+\(.*Settings.*\):\n((?:    .*\n|\n)*)", re.MULTILINE)
+FIELD = re.compile(r"^    (\w+): [^=\n]+$", re.MULTILINE)  # without a default
+VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'[\])](?! = )")
+
+
+class Application(NamedTuple):
+    """An application: its framework, its module's file, and its name there, such as `app` or `create_app()`."""
+
+    framework: str
+    path: PurePath
+    name: str
+
+
+def _read(folder: PurePath, *names: str) -> str:
+    """Return the texts of those of some files that exist, after each other."""
+    paths = [path for name in names for path in sorted(Path(folder).glob(name)) if path.is_file()]
+    return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in paths)
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Return the content of a TOML document, or an empty table if it is invalid."""
+    try:
+        return tomllib.loads(text)
+    except ValueError:
+        return {}
+
+
+def _table(content: object, *names: str) -> dict[str, Any]:
+    """Return the table of a TOML document with this path of names, or an empty one."""
+    for name in names:
+        content = content.get(name) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def _distribution(requirement: object) -> str:
+    """Return the name of the distribution that a requirement asks for, normalized as PEP 503 says."""
+    return re.sub(r"[-_.]+", "-", re.sub(r"[^\w.-].*", "", str(requirement))).lower()
+
+
+def _dependencies(pyproject: Mapping[str, Any]) -> set[str]:
+    """Return the normalized names of a project's dependencies, in any group."""
+    poetry = _table(pyproject, "tool", "poetry")
+    tables = [_table(poetry, "dependencies"), _table(poetry, "dev-dependencies")]
+    tables += [_table(group, "dependencies") for group in _table(poetry, "group").values()]
+    lists = [_table(pyproject, "project").get("dependencies", []), *_table(pyproject, "dependency-groups").values()]
+    return {_distribution(name) for entries in (*tables, *lists) for name in entries}
+
+
+def _allows(versions: str, version: str) -> bool:
+    """Return whether a range such as `>=3.11,<3.14`, `^3.9` or `~3.11 || ~3.12` allows a version such as `3.12`."""
+
+    def holds(sign: str, number: int) -> bool:
+        minor = int(version.removeprefix("3."))
+        signs = {"<": minor < number, "<=": minor <= number, ">": minor > number, "!=": minor != number}
+        return signs.get(sign, minor >= number if sign in {"^", ">=", "~="} else minor == number)
+
+    parts = [re.findall(r"([!<=>^~]*)\s*3\.(\d+)", part) for part in re.split(r"\|\|?", versions)]
+    return any(all(holds(sign, int(number)) for sign, number in clauses) for clauses in parts)
+
+
+def _code(folder: PurePath) -> dict[PurePath, ast.Module]:
+    """Return a project's Python files, parsed, by their paths in it; none of its tests and environments."""
+    code: dict[PurePath, ast.Module] = {}
+    for at, folders, files in os.walk(folder):
+        kept = (name for name in sorted(folders) if name[0] != "." and name not in NO_CODE)
+        folders[:] = [name for name in kept if not Path(at, name, "pyvenv.cfg").exists()]
+        for path in (Path(at, name) for name in sorted(files) if name.endswith(".py")):
+            try:
+                code[path.relative_to(folder)] = ast.parse(path.read_bytes())
+            except (SyntaxError, ValueError):
+                continue
+    return code
+
+
+def _called(node: ast.AST | None) -> str:
+    """Return the last part of the name that an expression calls, or an empty string."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _applications(code: Mapping[PurePath, ast.Module]) -> Iterator[Application]:
+    """Yield the applications that modules create, and the functions that create one without arguments."""
+    makers = dict(CLASSES)
+    for path, module in code.items():
+        for function in (node for node in module.body if isinstance(node, ast.FunctionDef)):
+            made = [CLASSES[name] for node in ast.walk(function) if (name := _called(node)) in CLASSES]
+            if made and any(isinstance(node, ast.Return) and node.value for node in ast.walk(function)):
+                makers[function.name] = made[0]
+                if len(function.args.args) == len(function.args.defaults):
+                    yield Application(made[0], path, f"{function.name}()")
+    for path, module in code.items():
+        if any(isinstance(node, ast.Expr) and _called(node.value) == "run" for node in module.body):
+            continue  # an import would start a server
+        for node in module.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            framework = makers.get(_called(getattr(node, "value", None)))
+            if framework and isinstance(targets[0], ast.Name):
+                yield Application(framework, path, targets[0].id)
+
+
+def _root(folder: PurePath, path: PurePath, module: ast.Module, started: Sequence[str]) -> PurePath:
+    """Return the folder that a module is imported from: the one with most of what it imports.
+
+    Between equal ones, it is that of a command that starts the module, or the one above the outermost package.
+    """
+    imports = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom)]
+    level = max((node.level for node in imports), default=0)
+    names = {alias.name for node in ast.walk(module) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in imports if not node.level}
+    roots = list(path.parents)[level:] or [PurePath()]
+    modules = [one.partition(":")[0] for one in started]
+    package = next((root for root in roots if not Path(folder, root, "__init__.py").exists()), roots[-1])
+
+    def count(root: PurePath) -> int:
+        at = {Path(folder, root, name.partition(".")[0]) for name in names}
+        return sum(one.with_suffix(".py").exists() or one.is_dir() for one in at)
+
+    return max(roots, key=lambda root: (count(root), _dotted(path.relative_to(root)) in modules, root == package))
+
+
+def _dotted(path: PurePath) -> str:
+    """Return the name of the module in a file."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def _served(applications: Iterator[Application], started: Sequence[str]) -> Application | None:
+    """Return the application that the project's files start, or else the one with the most usual name."""
+
+    def rank(application: Application) -> tuple[bool, bool, int, int, int]:
+        name = f".{_dotted(application.path)}:{application.name.removesuffix('()')}"
+        places = ((MODULES, application.path.stem), (NAMES, application.name))
+        of_module, of_name = (known.index(one) if one in known else len(known) for known, one in places)
+        is_started = any(name.endswith(f".{one}") for one in started)
+        return (not is_started, application.name.endswith("()"), of_name, of_module, len(application.path.parts))
+
+    return min(applications, key=rank, default=None)
+
+
+def _python(folder: PurePath, versions: str, offered: Sequence[str], usual: str) -> str:
+    """Return the Python of a project: the one that it pins, or the newest that all compiled wheels in its lock fit."""
+    fitting = [version for version in offered if _allows(versions, version)] or offered[:1]
+    pins = _read(folder, ".python-version", "Dockerfile*")
+    pinned = re.findall(r"^(?:FROM (?:\S*/)?python:)?(3\.\d+)", pins, re.MULTILINE)
+    lock = _toml(_read(folder, "poetry.lock"))
+    lists = [package.get("files", []) for package in lock.get("package", [])]
+    lists += _table(lock, "metadata", "files").values()  # where Poetry 1.1 wrote them
+    files = [" ".join(file["file"] for file in files) for files in lists]
+    compiled = [text for text in files if "-cp3" in text and "-abi3-" not in text]
+    fits_wheels = [v for v in fitting if all(f"-cp{v.replace('.', '')}-" in text for text in compiled)] or fitting[:1]
+    not_newer = [version for version in fits_wheels if int(version[2:]) <= int(usual[2:])]
+    return next((version for version in pinned if version in fitting), (not_newer or fits_wheels)[-1])
+
+
+def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[str, Any]:
+    """Return what the template wants to know about a project that moves in.
+
+    Args:
+        folder: The project.
+        pythons: The versions of Python that are offered, the oldest first.
+        python: The one that a new project has.
+
+    Returns:
+        `app_import`, the application as servers name it, or an empty string; `root`, the folder that it is imported
+        from; `framework`; `python_version`; `is_package`, whether Poetry can build the project; the `range` of
+        Python, the offered versions `allowed` by it, and `allows_older`, whether it must be narrower; and for
+        the steps, `dependencies` with their locked versions, `routes`, `variables`, and `system_packages`.
+    """
+    pyproject, code = _toml(_read(folder, "pyproject.toml")), _code(folder)
+    poetry, text = _table(pyproject, "tool", "poetry"), "".join(f"{ast.unparse(module)}\n" for module in code.values())
+    legacy = _table(poetry, "dependencies").get("python", "")  # in Poetry's own form, such as ^3.11
+    versions = str(_table(pyproject, "project").get("requires-python", legacy))
+    locked = _toml(_read(folder, "poetry.lock")).get("package", [])
+    in_lock = {str(package["name"]): str(package["version"]) for package in locked}
+    dependencies = {name: in_lock.get(name, "") for name in sorted(_dependencies(pyproject))}
+    started = START.findall(_read(folder, *STARTED_IN))
+    served = _served(_applications(code), started)
+    root = _root(folder, served.path, code[served.path], started) if served else PurePath("src")
+    name = _distribution(_table(pyproject, "project").get("name", poetry.get("name", ""))).replace("-", "_")
+    places = [Path(folder, at, name) for at in ("", "src")]
+    has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
+    fields = [name.upper() for body in SETTINGS.findall(text) for name in FIELD.findall(body)]
+    own = "".join(one for name in ("Dockerfile", "Dockerfile.old") if "RUNTIME_" not in (one := _read(folder, name)))
+    installed = [word for words in APT_INSTALL.findall(own) for word in words.split()]
+    return {
+        "app_import": f"{_dotted(served.path.relative_to(root))}:{served.name}" if served else "",
+        "root": root.as_posix(),
+        "framework": served.framework if served else next((n for n in ("fastapi", "flask") if n in dependencies), ""),
+        "python_version": _python(folder, versions, pythons, python),
+        "is_package": has_package and "build-system" in pyproject and poetry.get("package-mode") is not False,
+        "range": versions,
+        "allowed": [version for version in pythons if _allows(versions, version)],
+        "allows_older": "||" in versions or _allows(versions, f"3.{int(pythons[0][2:]) - 1}"),
+        "dependencies": dependencies,
+        "routes": ["/health"] if "'/health'" in text else ROUTE.findall(text),
+        "variables": sorted({*VARIABLE.findall(text), *fields} - SET),
+        "system_packages": [word for word in dict.fromkeys(installed) if word[0] not in "-\\"],
+    }
+
+
+def import_root(app_import: str, project: Mapping[str, Any], folder: PurePath) -> str:
+    """Return the folder of a project that its application is imported from.
+
+    Args:
+        app_import: The answer, such as `shop.api.main:app`.
+        project: The result of `read_project`.
+        folder: The project.
+    """
+    if not project or not app_import:
+        return ""
+    if app_import == project["app_import"]:
+        return str(project["root"])
+    name = app_import.partition(":")[0].replace(".", "/")
+    found = [path for end in (".py", "/__init__.py") for path in Path(folder).glob(f"**/{name}{end}")]
+    relative = sorted((path.relative_to(folder).as_posix() for path in found), key=len)
+    return relative[0].rpartition(name)[0].rstrip("/") or "." if relative else ""
+
+
+class AdoptingExtension(Extension):
+    """Makes the functions available as Jinja filters."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Register the filters in Copier's environment."""
+        super().__init__(environment)
+        environment.filters |= {function.__name__: function for function in (read_project, import_root)}

