@@ -66,8 +66,8 @@ def _distribution(requirement: object) -> str:
 def _dependencies(pyproject: Mapping[str, Any]) -> set[str]:
     """Return the normalized names of a project's dependencies, in any group."""
     poetry = _table(pyproject, "tool", "poetry")
-    tables = [_table(poetry, "dependencies"), _table(poetry, "dev-dependencies")]
-    tables += [_table(group, "dependencies") for group in _table(poetry, "group").values()]
+    groups = [poetry, *_table(poetry, "group").values()]
+    tables = [_table(group, key) for group in groups for key in ("dependencies", "dev-dependencies")]
     lists = [_table(pyproject, "project").get("dependencies", []), *_table(pyproject, "dependency-groups").values()]
     return {_distribution(name) for entries in (*tables, *lists) for name in entries}
 
@@ -163,19 +163,22 @@ def _served(applications: Iterator[Application], started: Sequence[str]) -> Appl
     return min(applications, key=rank, default=None)
 
 
-def _python(folder: PurePath, versions: str, offered: Sequence[str], usual: str) -> str:
+def _compiled(lock: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the locked packages with wheels for certain versions of CPython, and the tags of all their wheels."""
+    files = {package["name"]: package.get("files", []) for package in lock.get("package", [])}
+    files |= _table(lock, "metadata", "files")  # where Poetry 1.1 wrote them
+    tags = {
+        name: re.findall(r"-(cp3\d+|none-any|abi3)", " ".join(one["file"] for one in files[name])) for name in files
+    }
+    return {name: found for name, found in tags.items() if "abi3" not in found and {*found} - {"none-any"}}
+
+
+def _python(pins: str, fitting: Sequence[str], compiled: Mapping[str, list[str]], usual: str) -> str:
     """Return the Python of a project: the one that it pins, or the newest that all compiled wheels in its lock fit."""
-    fitting = [version for version in offered if _allows(versions, version)] or offered[:1]
-    pins = _read(folder, ".python-version", "Dockerfile*")
     pinned = re.findall(r"^(?:FROM (?:\S*/)?python:)?(3\.\d+)", pins, re.MULTILINE)
-    lock = _toml(_read(folder, "poetry.lock"))
-    lists = [package.get("files", []) for package in lock.get("package", [])]
-    lists += _table(lock, "metadata", "files").values()  # where Poetry 1.1 wrote them
-    files = [" ".join(file["file"] for file in files) for files in lists]
-    compiled = [text for text in files if "-cp3" in text and "-abi3-" not in text]
-    fits_wheels = [v for v in fitting if all(f"-cp{v.replace('.', '')}-" in text for text in compiled)] or fitting[:1]
-    not_newer = [version for version in fits_wheels if int(version[2:]) <= int(usual[2:])]
-    return next((version for version in pinned if version in fitting), (not_newer or fits_wheels)[-1])
+    with_wheels = [v for v in fitting if all(f"cp{v.replace('.', '')}" in tags for tags in compiled.values())]
+    known = [version for version in with_wheels or fitting[:1] if int(version[2:]) <= int(usual[2:])]
+    return next((version for version in pinned if version in fitting), (known or fitting)[-1])
 
 
 def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[str, Any]:
@@ -187,23 +190,23 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         python: The one that a new project has.
 
     Returns:
-        `app_import`, the application as servers name it, or an empty string; `root`, the folder that it is imported
-        from; `framework`; `python_version`; `is_package`, whether Poetry can build the project; the `range` of
-        Python, the offered versions `allowed` by it, and `allows_older`, whether it must be narrower; and for
-        the steps, `dependencies` with their locked versions, `routes`, `variables`, and `system_packages`.
+        The `app_import`, as servers name it, or an empty string; its `file`, and the `root` that it is imported from;
+        `framework`, `python_version`, `description`; `is_package`, whether Poetry can build it; the `range` of Python,
+        the offered versions `allowed` by it, and `allows_older`, whether it is too wide; and for the steps,
+        `dependencies` with their locked versions, `compiled` ones, `routes`, `variables`, and `system_packages`.
     """
     pyproject, code = _toml(_read(folder, "pyproject.toml")), _code(folder)
     poetry, text = _table(pyproject, "tool", "poetry"), "".join(f"{ast.unparse(module)}\n" for module in code.values())
-    legacy = _table(poetry, "dependencies").get("python", "")  # in Poetry's own form, such as ^3.11
-    versions = str(_table(pyproject, "project").get("requires-python", legacy))
-    locked = _toml(_read(folder, "poetry.lock")).get("package", [])
-    in_lock = {str(package["name"]): str(package["version"]) for package in locked}
+    about = poetry | _table(pyproject, "project")
+    versions = str(about.get("requires-python", _table(poetry, "dependencies").get("python", "")))
+    allowed = [version for version in pythons if _allows(versions, version)]
+    lock = _toml(_read(folder, "poetry.lock"))
+    in_lock = {str(package["name"]): str(package["version"]) for package in lock.get("package", [])}
     dependencies = {name: in_lock.get(name, "") for name in sorted(_dependencies(pyproject))}
     started = START.findall(_read(folder, *STARTED_IN))
     served = _served(_applications(code), started)
     root = _root(folder, served.path, code[served.path], started) if served else PurePath("src")
-    name = _distribution(_table(pyproject, "project").get("name", poetry.get("name", ""))).replace("-", "_")
-    places = [Path(folder, at, name) for at in ("", "src")]
+    places = [Path(folder, at, _distribution(about.get("name", "")).replace("-", "_")) for at in ("", "src")]
     has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
     fields = [name.upper() for body in SETTINGS.findall(text) for name in FIELD.findall(body)]
     own = "".join(one for name in ("Dockerfile", "Dockerfile.old") if "RUNTIME_" not in (one := _read(folder, name)))
@@ -211,11 +214,16 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     return {
         "app_import": f"{_dotted(served.path.relative_to(root))}:{served.name}" if served else "",
         "root": root.as_posix(),
+        "file": served.path.as_posix() if served else "",
         "framework": served.framework if served else next((n for n in ("fastapi", "flask") if n in dependencies), ""),
-        "python_version": _python(folder, versions, pythons, python),
+        "python_version": _python(
+            _read(folder, ".python-version", "Dockerfile*"), allowed or pythons[:1], _compiled(lock), python
+        ),
         "is_package": has_package and "build-system" in pyproject and poetry.get("package-mode") is not False,
+        "description": str(about.get("description", "")),
         "range": versions,
-        "allowed": [version for version in pythons if _allows(versions, version)],
+        "allowed": allowed,
+        "compiled": _compiled(lock),
         "allows_older": "||" in versions or _allows(versions, f"3.{int(pythons[0][2:]) - 1}"),
         "dependencies": dependencies,
         "routes": ["/health"] if "'/health'" in text else ROUTE.findall(text),
@@ -224,28 +232,10 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     }
 
 
-def import_root(app_import: str, project: Mapping[str, Any], folder: PurePath) -> str:
-    """Return the folder of a project that its application is imported from.
-
-    Args:
-        app_import: The answer, such as `shop.api.main:app`.
-        project: The result of `read_project`.
-        folder: The project.
-    """
-    if not project or not app_import:
-        return ""
-    if app_import == project["app_import"]:
-        return str(project["root"])
-    name = app_import.partition(":")[0].replace(".", "/")
-    found = [path for end in (".py", "/__init__.py") for path in Path(folder).glob(f"**/{name}{end}")]
-    relative = sorted((path.relative_to(folder).as_posix() for path in found), key=len)
-    return relative[0].rpartition(name)[0].rstrip("/") or "." if relative else ""
-
-
 class AdoptingExtension(Extension):
-    """Makes the functions available as Jinja filters."""
+    """Makes the function available as a Jinja filter."""
 
     def __init__(self, environment: Environment) -> None:
-        """Register the filters in Copier's environment."""
+        """Register the filter in Copier's environment."""
         super().__init__(environment)
-        environment.filters |= {function.__name__: function for function in (read_project, import_root)}
+        environment.filters["read_project"] = read_project

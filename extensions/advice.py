@@ -33,6 +33,7 @@ INSTEAD = ("GNUmakefile", "makefile", "compose.yaml", "compose.yml", "docker-com
 RECOPY = "copier recopy --trust --defaults --overwrite"
 # Adds the patterns of .gitignore to .dockerignore, where one without a slash does not apply in every folder.
 IGNORE = r"sed '/^ *#/d; /^ *$/d; s|/ *$||; /\//!s|^!*|&**/|; s|^\(!*\)/|\1|' .gitignore >>.dockerignore"
+UNIGNORE = r"sed -i.bak '/^\/*poetry\.lock$/d' .gitignore && rm .gitignore.bak"
 # Debian packages that a build needs and a service does not.
 COMPILERS = {"build-essential", "cargo", "cmake", "curl", "g++", "gcc", "git", "make", "pkg-config"}
 
@@ -90,6 +91,8 @@ def _ignore_step(folder: PurePath) -> list[str]:
     lines = [line.strip().removesuffix("/") for line in _read(folder, ".gitignore").splitlines()]
     patterns = [line for line in lines if line and line[0] != "#"]
     wanted = {re.sub(r"^(!?)/?", r"\1" if "/" in pattern else r"\1**/", pattern) for pattern in patterns}
+    if "poetry.lock" in {pattern.lstrip("/") for pattern in patterns}:
+        return [f"{UNIGNORE} && {IGNORE}  # the lock belongs to git; what git ignores stays out of the images"]
     there = _read(folder, ".dockerignore").splitlines() if _is_ours(folder, ".dockerignore") else []
     return [] if wanted <= {*there} else [f"{IGNORE}  # what git ignores stays out of the images"]
 
@@ -106,7 +109,9 @@ def _own_file_steps(folder: PurePath, own: Sequence[str]) -> list[str]:
         others = [service for service, body in services if " image:" in body and " build:" not in body]
         if missing := [one for one in others if not _has(folder, "docker-compose.override.yml", rf"^  {one}:")]:
             file = f"{name.removesuffix('.old')}.old"
-            steps.append(f"docker-compose.override.yml: add the services {', '.join(missing)} of {file}")
+            steps.append(
+                f"docker-compose.override.yml: add the services {', '.join(missing)} of {file}, and their volumes"
+            )
     return steps
 
 
@@ -139,12 +144,15 @@ def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bo
     """Return the steps that set the path of the health check, variables, and Debian packages."""
     steps, is_ours = [], _is_ours(folder, "Dockerfile")
     has_default = not is_ours or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
-    if has_default and "/health" not in project["routes"] and not has_starter:
-        usual = ["/openapi.json"] if project["framework"] == "fastapi" else sorted(project["routes"]) or ["/"]
-        path = ([route for route in project["routes"] if "health" in route] or usual)[0]
+    routes = project["routes"] + (["/openapi.json"] if project["framework"] == "fastapi" else [])
+    path = min(routes, key=lambda route: ("health" not in route, route != "/openapi.json", route), default="")
+    if has_default and path and path != "/health" and not has_starter:
         steps.append(
             f"Dockerfile: set HEALTH_PATH={path}  # or another path that responds with 200, as /health does not"
         )
+    elif has_default and not path:
+        line = 'app.add_url_rule("/health", view_func=lambda: "")'
+        steps.append(f"{project['file']}: add {line}  # for the health check, or set HEALTH_PATH in the Dockerfile")
     if unset := [name for name in project["variables"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
         steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
     packages = project["system_packages"]
@@ -185,7 +193,14 @@ def moving_in_steps(
     adding = _add_step(project["dependencies"], service, names, "")
     adding += _add_step(project["dependencies"], required["dependency-groups"]["dev"], tools, "dev")
     is_fresh = _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock"))
+    if _read(folder, "poetry.lock") and not _has(folder, "poetry.lock", r'^lock-version = "(1\.1|2)'):
+        steps.append("make lock  # Poetry cannot read the lock, which is older than 1.1")
     steps += adding or ([] if is_fresh else ["make lock"])
+    tag = f"cp3{_numbers(wanted)[1]}"
+    if old := [name for name, tags in project["compiled"].items() if not {tag, "none-any"} & {*tags}]:
+        steps.append(
+            f'make upgrade PKG="{" ".join(old)}"  # the locked versions have no wheel for the Python of the image'
+        )
     return steps + _setting_steps(project, folder, has_starter)
 
 

@@ -246,6 +246,22 @@ def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
     return [name for name in names if Path(folder, name).exists()]
 
 
+def import_root(app_import: str, project: Mapping[str, Any], folder: PurePath) -> str:
+    """Return the folder of a project that its application is imported from.
+
+    Args:
+        app_import: The answer, such as `shop.api.main:app`.
+        project: The result of `read_project`.
+        folder: The project.
+    """
+    if not project or not app_import or app_import == project["app_import"]:
+        return str(project["root"]) if project and app_import else ""
+    name = app_import.partition(":")[0].replace(".", "/")
+    found = [path for end in (".py", "/__init__.py") for path in Path(folder).glob(f"**/{name}{end}")]
+    relative = sorted((path.relative_to(folder).as_posix() for path in found), key=len)
+    return relative[0].rpartition(name)[0].rstrip("/") or "." if relative else ""
+
+
 def refuse_contradiction(answers: Mapping[str, Any], project: Mapping[str, Any], root: str, moves_in: bool) -> str:
     """Refuse answers that a project that moves in contradicts.
 
@@ -300,6 +316,7 @@ class DestinationExtension(Extension):
             that_exist,
             has_own_code,
             is_moving_in,
+            import_root,
             kept_files,
             template_files,
             refuse_contradiction,

@@ -95,6 +95,19 @@ ADOPTERS = {
         },
         "store.api.main:application",
     ),
+    "blueprint only": Adopter(
+        {
+            "pyproject.toml": poetry_2("flask"),
+            "pages.py": "from flask import Blueprint\n\npages = Blueprint('pages', __name__)\n\n\n"
+            "@pages.route('/hello')\ndef hello():\n    return 'hello'\n",
+            "wsgi.py": "from flask import Flask\nfrom pages import pages\n\n"
+            "app = Flask(__name__)\napp.register_blueprint(pages)\n",
+        },
+        "wsgi:app",
+    ),
+    "application where the starter would be": Adopter(
+        {"pyproject.toml": poetry_1('fastapi = "*"'), "my_shop/app.py": application("fastapi")}, "my_shop.app:app"
+    ),
     "undeclared second package": Adopter(
         {
             "pyproject.toml": poetry_1('flask = "*"', more='packages = [{ include = "shop" }]\n'),
@@ -141,7 +154,8 @@ ADOPTERS = {
         {
             "pyproject.toml": poetry_1('fastapi = "*"', 'pydantic-settings = "*"'),
             "compose.yaml": "services:\n  web:\n    build: .\n    ports: [80:80]\n\n  peer:\n"
-            f"    image: {PEER}\n    command: [python, -m, http.server]\n",
+            f"    image: {PEER}\n    command: [python, -m, http.server]\n    volumes: [data:/data]\n\n"
+            "volumes:\n  data:\n",
             "api/config.py": "from pydantic_settings import BaseSettings\n\n\n"
             "class Settings(BaseSettings):\n    shop_name: str\n",
             "api/main.py": application(
@@ -201,13 +215,13 @@ ADOPTERS = {
         {
             "pyproject.toml": poetry_2("flask", python=">=3.11,<3.13", more='readme = "README.md"\n'),
             ".dockerignore": "*.md\npoetry.lock\ndocker\n",
-            ".gitignore": "# secrets\n*.sqlite3\n/secret.txt\nvar/log/\n",
+            ".gitignore": "poetry.lock\n# secrets\n*.sqlite3\n/secret.txt\nvar/log/\n",
             "entrypoint.sh": "#!/bin/sh\nexit 1\n",
             "README.md": "# Shop\n",
             "my_shop/__init__.py": "",
-            "my_shop/wsgi.py": application("flask", "str(Path('secret.txt').exists())", "from pathlib import Path"),
+            "my_shop/app.py": application("flask", "str(Path('secret.txt').exists())", "from pathlib import Path"),
         },
-        "my_shop.wsgi:app",
+        "my_shop.app:app",
         "False",
     ),
 }
@@ -229,19 +243,23 @@ def follow(step: str, project: Path, values: Mapping[str, str], **env: str) -> N
         values: The values of the variables of its code.
         env: Variables for a command.
     """
-    named = re.match(r"([\w.-]+): (?:set|add the services) (.*)", step)
+    named = re.match(r"([\w./-]+): (?:set|add) (.*)", step)
     if not named:
         check_run("sh", "-ec", step, cwd=project, **env)
         return
     file, what = project / named[1], named[2]
     text = file.read_text() if file.exists() else ""
-    if file.name == ".env":
+    if file.suffix == ".py":
+        text += f"{what}\n"
+    elif file.name == ".env":
         text += "".join(f"{name}={values[name]}\n" for name in what.split(", "))
     elif file.name.startswith("docker-compose"):
-        names, _, old = what.partition(" of ")
-        services = yaml.safe_load((project / old).read_text())["services"]
-        block = yaml.safe_dump({name: services[name] for name in names.split(", ")})
-        text = text.replace("\nvolumes:\n", "\n" + re.sub("^", "  ", block, flags=re.MULTILINE) + "\nvolumes:\n", 1)
+        names, old = re.findall(r"the services (.*) of (\S+), and their volumes", what)[0]
+        theirs = yaml.safe_load((project / old).read_text())
+        block = yaml.safe_dump({name: theirs["services"][name] for name in names.split(", ")})
+        services = re.sub("(?m)^", "  ", block)
+        volumes = "".join(f"  {name}:\n" for name in theirs.get("volumes", ()))
+        text = text.replace("\nvolumes:\n", f"\n{services.rstrip()}\n\nvolumes:\n{volumes}", 1)
     else:
         for key, value in re.findall(r"([\w-]+) ?= ?(\"[^\"]*\"|\S+)", what):
             pattern, new = rf"(?m)^((?:ENV |ARG )?{key} ?= ?).*$", rf"\g<1>{value}"

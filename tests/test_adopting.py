@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from extensions.adopting import import_root, read_project
+from extensions.adopting import read_project
 from extensions.advice import moving_in_steps
+from extensions.destination import import_root
 from tests.adopters import FACTORY, application, poetry_1, poetry_2
+from tests.commands import check_run
 from tests.conftest import CHOICES
 
 FASTAPI, FLASK, CREATE_APP = application("fastapi"), application("flask"), FACTORY.format("")
@@ -196,11 +198,36 @@ def test_steps_are_those_that_are_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("locked", "raised"), [("0.30.1", True), ("0.54.0", False), ("0.54.1", False), ("1.0", False)])
 def test_server_that_is_too_old_is_raised(locked: str, raised: bool, tmp_path: Path) -> None:
-    lock = WHEELS.format("uvicorn", "py3-none").replace("1.2.3", locked)
+    lock = WHEELS.format("uvicorn", "py3-none").replace("1.2.3", locked) + '[metadata]\nlock-version = "2.1"\n'
     files = {"poetry.lock": lock, "main.py": FASTAPI, "Dockerfile": DOCKERFILE.format("/")}
     left = steps(tmp_path, files, poetry_2("fastapi", "uvicorn", "pytest", python=">=3.14,<3.15"))
     command = f'make add PKG="uvicorn>=0.54.0,<0.55.0"  # raises uvicorn from {locked}'
     assert left == [command if raised else "make lock"]
+
+
+def test_package_without_a_wheel_for_the_python_is_upgraded(tmp_path: Path) -> None:
+    lock = WHEELS.format("a", "cp39-cp39") + WHEELS.format("b", "cp39-cp39").replace("a-1.2.3.tar.gz", "b-none-any.whl")
+    files = {"poetry.lock": lock + WHEELS.format("c", "cp314-cp314"), "main.py": FASTAPI}
+    left = steps(tmp_path, files, poetry_2("fastapi", "uvicorn", "pytest", python=">=3.14,<3.15"))
+    assert 'make upgrade PKG="a"' in [step.partition("  # ")[0] for step in left]
+
+
+def test_lock_that_poetry_cannot_read_is_written_first(tmp_path: Path) -> None:
+    files = {"poetry.lock": '[[package]]\nname = "a"\nversion = "1"\n[metadata]\n', "main.py": FASTAPI}
+    left = steps(tmp_path, files, poetry_2("fastapi", python=">=3.14,<3.15"))
+    assert [step.partition(" ")[2].partition(" ")[0] for step in left if step.startswith("make ")] == [
+        "lock",
+        "add",
+        "add",
+    ]
+
+
+def test_lock_that_git_ignores_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, {".dockerignore": "**/.venv\n"})
+    (step, *_) = steps(tmp_path, {".gitignore": "x/\n/poetry.lock\n"}, poetry_2())
+    check_run("sh", "-ec", step, cwd=tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "x/\n"
+    assert (tmp_path / ".dockerignore").read_text() == "**/.venv\n**/x\n"
 
 
 def test_nothing_is_left_in_a_new_project(tmp_path: Path) -> None:

@@ -136,6 +136,13 @@ def test_application_can_be_named(released: Path, tmp_path: Path) -> None:
     assert "ENV UVICORN_APP=shop.web:site" in dockerfile
     assert dockerfile.count("ENV PYTHONPATH=/app/backend\n") == 2
     assert not (project / "src").exists()
+    replace(project / "Dockerfile", "ENV HEALTH_PATH=/health", "ENV HEALTH_PATH=/hello")
+    commit(project, "moved in")
+    update(project, app_import="store.api.main:application")
+    dockerfile = (project / "Dockerfile").read_text()
+    assert "ENV UVICORN_APP=store.api.main:application" in dockerfile
+    assert dockerfile.count("ENV PYTHONPATH=/app\n") == 2
+    assert "ENV HEALTH_PATH=/hello" in dockerfile
 
 
 def test_project_that_moved_in_is_updated_except_for_its_own_files(released: Path, tmp_path: Path) -> None:
