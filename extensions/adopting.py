@@ -207,6 +207,8 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     served = _served(_applications(code), started)
     root = _root(folder, served.path, code[served.path], started) if served else PurePath("src")
     places = [Path(folder, at, _distribution(about.get("name", "")).replace("-", "_")) for at in ("", "src")]
+    # A project without a backend is no package. The one of Poetry before 1.0 would install Poetry.
+    backend = str(_table(pyproject, "build-system").get("build-backend", "poetry.masonry"))
     has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
     fields = [name.upper() for body in SETTINGS.findall(text) for name in FIELD.findall(body)]
     own = "".join(one for name in ("Dockerfile", "Dockerfile.old") if "RUNTIME_" not in (one := _read(folder, name)))
@@ -219,7 +221,7 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         "python_version": _python(
             _read(folder, ".python-version", "Dockerfile*"), allowed or pythons[:1], _compiled(lock), python
         ),
-        "is_package": has_package and "build-system" in pyproject and poetry.get("package-mode") is not False,
+        "is_package": has_package and "poetry.masonry" not in backend and poetry.get("package-mode") is not False,
         "description": str(about.get("description", "")),
         "range": versions,
         "allowed": allowed,

@@ -146,17 +146,19 @@ def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bo
     has_default = not is_ours or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
     routes = project["routes"] + (["/openapi.json"] if project["framework"] == "fastapi" else [])
     path = min(routes, key=lambda route: ("health" not in route, route != "/openapi.json", route), default="")
-    if has_default and path and path != "/health" and not has_starter:
+    if has_default and not has_starter and path != "/health":
+        name, is_function = project["app_import"].partition(":")[2], project["app_import"].endswith("()")
+        line = f'{"app" if is_function else name}.add_url_rule("/health", view_func=lambda: "")'
+        where = f" in {name}" if is_function else ""
         steps.append(
             f"Dockerfile: set HEALTH_PATH={path}  # or another path that responds with 200, as /health does not"
+            if path
+            else f"{project['file']}: add{where} {line}  # for the health check, or set HEALTH_PATH in the Dockerfile"
         )
-    elif has_default and not path:
-        line = 'app.add_url_rule("/health", view_func=lambda: "")'
-        steps.append(f"{project['file']}: add {line}  # for the health check, or set HEALTH_PATH in the Dockerfile")
     if unset := [name for name in project["variables"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
         steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
     packages = project["system_packages"]
-    if packages and (not is_ours or _has(folder, "Dockerfile", '^ARG RUNTIME_PACKAGES=""$')):
+    if packages and (not is_ours or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
         run_time = " ".join(name for name in packages if name not in COMPILERS)
         build = " ".join(name for name in packages if name in COMPILERS or name.endswith("-dev"))
         steps.append(
@@ -181,26 +183,22 @@ def moving_in_steps(
     if not project:
         return []
     required = tomllib.loads(pyproject)
-    wanted, service, tools = required["project"]["requires-python"], required["project"]["dependencies"], TOOLS
+    wanted, service = required["project"]["requires-python"], required["project"]["dependencies"]
     steps = _own_file_steps(folder, own) + _ignore_step(folder)
     if project["allows_older"] or f"3.{_numbers(wanted)[1]}" not in project["allowed"]:
-        is_legacy = _has(folder, "pyproject.toml", "^python *=") and not _has(
-            folder, "pyproject.toml", "^requires-python"
-        )
-        key = "python" if is_legacy else "requires-python"
+        has_key = _has(folder, "pyproject.toml", "^requires-python") or not _has(folder, "pyproject.toml", "^python *=")
+        key = "requires-python" if has_key else "python"
         steps.append(f'pyproject.toml: set {key} = "{wanted}"  # the Python of the image; it is {project["range"]!r}')
     names = {entry.partition(" ")[0] for entry in service} if has_starter else {server}
     adding = _add_step(project["dependencies"], service, names, "")
-    adding += _add_step(project["dependencies"], required["dependency-groups"]["dev"], tools, "dev")
+    adding += _add_step(project["dependencies"], required["dependency-groups"]["dev"], TOOLS, "dev")
     is_fresh = _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock"))
     if _read(folder, "poetry.lock") and not _has(folder, "poetry.lock", r'^lock-version = "(1\.1|2)'):
-        steps.append("make lock  # Poetry cannot read the lock, which is older than 1.1")
+        steps.append("rm poetry.lock  # Poetry cannot read it, because it is older than Poetry 1.1")
     steps += adding or ([] if is_fresh else ["make lock"])
     tag = f"cp3{_numbers(wanted)[1]}"
     if old := [name for name, tags in project["compiled"].items() if not {tag, "none-any"} & {*tags}]:
-        steps.append(
-            f'make upgrade PKG="{" ".join(old)}"  # the locked versions have no wheel for the Python of the image'
-        )
+        steps.append(f"make upgrade  # no wheel of {', '.join(old)} is for the Python of the image")
     return steps + _setting_steps(project, folder, has_starter)
 
 
