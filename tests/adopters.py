@@ -106,7 +106,12 @@ ADOPTERS = {
         "wsgi:app",
     ),
     "application where the starter would be": Adopter(
-        {"pyproject.toml": poetry_1('fastapi = "*"'), "my_shop/app.py": application("fastapi")}, "my_shop.app:app"
+        {
+            "pyproject.toml": poetry_1('fastapi = "*"'),
+            "my_shop/__init__.py": "",
+            "my_shop/app.py": application("fastapi"),
+        },
+        "my_shop.app:app",
     ),
     "undeclared second package": Adopter(
         {
