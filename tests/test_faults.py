@@ -26,10 +26,12 @@ def test_killed_worker_is_replaced(framework: str, server: str, image: Image) ->
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, "--env=WEB_CONCURRENCY=2") as service:
         service.get("/health")
+        deadline = time.monotonic() + 20
+        while len(before := service.workers()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
         load = Load(service.port, "/sleep?seconds=0.01", clients)
         load.start(1200)
         time.sleep(1)
-        before = service.workers()
         service.execute("python", "-c", KILL, str(max(before)))
         outcomes = load.finish()
         # A client whose request was cut may connect again before the kernel has closed the worker's own socket.
