@@ -228,7 +228,7 @@ def docker_runs() -> bool:
 BESIDE = {
     f"test_{name}.py" for name in ("ci", "compose", "debug", "dependencies", "devcontainer", "hooks", "ownership")
 }
-BESIDE |= {f"test_{name}.py" for name in ("adopted", "hardening", "proxy", "records", "served", "start", "supported")}
+BESIDE |= {f"test_{name}.py" for name in ("hardening", "proxy", "records", "served", "start", "supported")}
 
 
 class DockerTestsTogether(LoadScopeScheduling):

@@ -15,7 +15,7 @@ from tests.test_update import update
 
 pytestmark = pytest.mark.docker
 
-IN_EVERY_RUN = {"own Compose file, variables", "older pins"}
+IN_EVERY_RUN = {"own Compose file, variables"}
 SHAPES = [shape if shape in IN_EVERY_RUN else pytest.param(shape, marks=pytest.mark.slow) for shape in ADOPTERS]
 
 
