@@ -101,6 +101,16 @@ def test_doctor_says_how_to_fix_a_problem(fault: str, render: Render, tmp_path: 
     assert [line for line in lines if not line.startswith("✓ ")] == [f"✗ {message.format(user=user)}"]
 
 
+def test_doctor_names_the_range_of_python_to_write(project: Render, tmp_path: Path) -> None:
+    folder = project(python_version="3.13")
+    with (folder / "pyproject.toml").open("a") as pyproject:
+        pyproject.write('\n[tool.poetry.dependencies]\npython = "~3.12 || ~3.13"\n')
+    code, lines = examine(folder, path_with(tmp_path))
+    assert code != 0
+    message = 'A range of Python with || cannot be installed: set python = ">=3.13,<3.14" in pyproject.toml'
+    assert f"✗ {message}" in lines
+
+
 def test_doctor_without_docker(render: Render, tmp_path: Path) -> None:
     code, lines = examine(render(), path_with(tmp_path))
     assert code != 0
