@@ -1,5 +1,6 @@
 """What `copier.yml` says, for the scripts and the tests: its questions, their choices and the versions it pins."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def default_python() -> str:
     """Return the Python version that a new project has by default."""
     version: str = read()["default_python"]["default"]
     return version
+
+
+def default_answers() -> dict[str, Any]:
+    """Return the answers of a new project that takes every default."""
+    answers = {name: question["default"] for name, question in questions().items()}
+    for name, answer in answers.items():
+        if "{{" in str(answer):  # the default of a new project is the last string of the expression
+            answers[name] = re.findall(r"'([^']*)'", answer)[-1]
+    (server, *_) = read()["servers"]["default"][answers["framework"]]
+    return answers | {"server": server, "python_version": default_python()}
 
 
 def base_image(python_version: str = "") -> str:

@@ -9,7 +9,7 @@ import pexpect
 import pytest
 import yaml
 
-from scripts.questionnaire import default_python
+from scripts.questionnaire import default_answers
 from tests.commands import ROOT, check_run, commit, run
 from tests.conftest import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS, check_answers
 
@@ -254,20 +254,8 @@ def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
     code, output = copy(tmp_path / "project", "--defaults", "--quiet")
     assert (code, output) == (0, "")
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
-    computed = {
-        "app_name": "my-service",
-        "framework": "fastapi",
-        "server": "uvicorn",
-        "python_version": default_python(),
-    }
-    defaults = {name: question["default"] for name, question in QUESTIONS.items()}
-    assert {name: value for name, value in recorded.items() if not name.startswith("_")} == {
-        **defaults,
-        **computed,
-        "python_version": default_python(),
-        "own_files": [],
-        "own_code": {},
-    }
+    expected = default_answers() | {"own_files": [], "own_code": {}}
+    assert {name: value for name, value in recorded.items() if not name.startswith("_")} == expected
 
 
 def test_fixtures_refuse_answers_that_are_no_question() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questionnaire import default_answers
 from tests.commands import ROOT, check_run
-from tests.conftest import DEFAULTS, QUESTIONS
 
 
 def processor_seconds(*command: str) -> float:
@@ -24,9 +24,7 @@ def start_of_copier() -> float:
 
 
 def test_copy_takes_no_longer_than_four_starts_of_copier(start_of_copier: float, tmp_path: Path) -> None:
-    answers = {name: question["default"] for name, question in QUESTIONS.items()}
-    answers |= {"app_name": "my-service", "server": DEFAULTS[answers["framework"]]}
-    given = [f"--data={name}={answer}" for name, answer in answers.items()]
+    given = [f"--data={name}={answer}" for name, answer in default_answers().items()]
     command = ("copier", "copy", "--trust", "--quiet", "--vcs-ref=HEAD", *given, str(ROOT))
     taken = [processor_seconds(*command, str(tmp_path / str(number))) for number in range(5)]
     assert min(taken) <= 4 * start_of_copier, taken
