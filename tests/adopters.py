@@ -33,6 +33,10 @@ def create_app({}):
 
     return app
 """
+PAGES = (
+    "from flask import Blueprint\n\npages = Blueprint('pages', __name__)\n\n\n"
+    "@pages.route('/hello')\ndef hello():\n    return 'hello'\n"
+)
 # An image for a service that stands for a database. `make clean` removes it.
 PEER = "adopters-peer"
 BUILD = '\n[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
@@ -98,12 +102,20 @@ ADOPTERS = {
     "blueprint only": Adopter(
         {
             "pyproject.toml": poetry_2("flask"),
-            "pages.py": "from flask import Blueprint\n\npages = Blueprint('pages', __name__)\n\n\n"
-            "@pages.route('/hello')\ndef hello():\n    return 'hello'\n",
+            "pages.py": PAGES,
             "wsgi.py": "from flask import Flask\nfrom pages import pages\n\n"
             "app = Flask(__name__)\napp.register_blueprint(pages)\n",
         },
         "wsgi:app",
+    ),
+    "blueprint and factory": Adopter(
+        {
+            "pyproject.toml": poetry_2("flask"),
+            "src/my_shop/pages.py": PAGES,
+            "src/my_shop/__init__.py": "from flask import Flask\nfrom my_shop.pages import pages\n\n\n"
+            "def create_app():\n    app = Flask(__name__)\n    app.register_blueprint(pages)\n    return app\n",
+        },
+        "my_shop:create_app()",
     ),
     "application where the starter would be": Adopter(
         {
@@ -255,7 +267,9 @@ def follow(step: str, project: Path, values: Mapping[str, str], **env: str) -> N
     file, what = project / named[1], named[2]
     text = file.read_text() if file.exists() else ""
     if file.suffix == ".py":
-        text += f"{what}\n"
+        in_function, _, line = what.rpartition("() ")
+        before_return = rf"\g<1>{line}\n\g<1>\g<2>"
+        text = re.sub(r"(?m)^( +)(return app)$", before_return, text) if in_function else f"{text}{what}\n"
     elif file.name == ".env":
         text += "".join(f"{name}={values[name]}\n" for name in what.split(", "))
     elif file.name.startswith("docker-compose"):
