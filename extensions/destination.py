@@ -12,8 +12,17 @@ from jinja2.exceptions import UndefinedError
 from jinja2.ext import Extension
 
 TEMPLATE = Path(__file__).parent.parent / "template"
-# Files without which nothing runs: once a project has none of its own, it gets the template's.
-NEEDED = {".dockerignore", "Dockerfile", "Makefile", "docker-compose.yml", "entrypoint.sh", "gunicorn.conf.py"}
+# The images and the Makefile need these files. If a project removes its own, it gets the template's. Each has a line by
+# which the template's is recognized.
+NEEDED = {
+    ".dockerignore": r"^\*\*/\.venv$",
+    "Dockerfile": r" AS production$",
+    "Makefile": r"^locker: ",
+    "docker-compose.override.yml": r"^  poetry:",
+    "docker-compose.yml": r"^  production: ",
+    "entrypoint.sh": r"^count_cpus",
+    "gunicorn.conf.py": r"^wsgi_app = os",
+}
 # Files that replace one of the template's for their tool: if a project has one, the template's file stays out.
 SAME_FILES = [
     ({"compose.yaml", "compose.yml", "docker-compose.yaml"}, {"docker-compose.yml", "docker-compose.override.yml"}),
@@ -224,7 +233,7 @@ def own_files(folder: PurePath, answers_file: PurePath, package_name: str) -> li
 
 
 def kept_files(own: Sequence[str], folder: PurePath) -> list[str]:
-    """Return the own files that a project keeps: all, but for those in `NEEDED` that it has no longer.
+    """Return the own files that a project keeps. A file in `NEEDED` is not kept if it no longer exists.
 
     Args:
         own: The files that `own_files` returned when it moved in.
@@ -236,9 +245,16 @@ def kept_files(own: Sequence[str], folder: PurePath) -> list[str]:
     for others, ours in SAME_FILES:
         if that_exist(sorted((others | ours) & set(own)), folder):
             kept |= ours & set(own)
-        elif ours & NEEDED:
+        elif ours & NEEDED.keys():
             kept -= others | ours
     return sorted(kept)
+
+
+def files_in_the_way(own: Sequence[str], folder: PurePath) -> list[str]:
+    """Return the own files in the place of a file in `NEEDED`, under its name or another one that its tool reads."""
+    instead = {name for others, ours in SAME_FILES if ours & NEEDED.keys() for name in others}
+    present = that_exist([name for name in own if name in {*NEEDED, *instead}], folder)
+    return [name for name in present if not re.search(NEEDED.get(name, "(?!)"), _read(folder, name), re.MULTILINE)]
 
 
 def that_exist(names: Sequence[str], folder: PurePath) -> list[str]:
@@ -254,8 +270,10 @@ def import_root(app_import: str, project: Mapping[str, Any], folder: PurePath) -
         project: The result of `read_project`.
         folder: The project.
     """
-    if not project or not app_import or app_import == project["app_import"]:
-        return str(project["root"]) if project and app_import else ""
+    if not project or not app_import:
+        return ""
+    if app_import == project["app_import"]:
+        return str(project["root"])
     name = app_import.partition(":")[0].replace(".", "/")
     found = [path for end in (".py", "/__init__.py") for path in Path(folder).glob(f"**/{name}{end}")]
     relative = sorted((path.relative_to(folder).as_posix() for path in found), key=len)
@@ -282,7 +300,7 @@ def refuse_contradiction(answers: Mapping[str, Any], project: Mapping[str, Any],
     allowed = project.get("allowed", [])
     error = ""
     if app and not project:
-        error = "app_import must not be given for a new project: it gets an application of its own."
+        error = "app_import must not be given for a new project, which gets its own application."
     elif app and not root:
         error = f"app_import must name a module of this project, not {app!r}: it has no {app.partition(':')[0]}."
     elif moves_in and framework and used and framework not in used:
@@ -317,6 +335,7 @@ class DestinationExtension(Extension):
             has_own_code,
             is_moving_in,
             import_root,
+            files_in_the_way,
             kept_files,
             template_files,
             refuse_contradiction,

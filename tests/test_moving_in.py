@@ -51,7 +51,7 @@ def test_existing_files_stay_and_missing_files_are_added(framework: str, release
     before = files(project)
     said = move_in(project, released)
     after = files(project)
-    assert yaml.safe_load(after[".copier-answers.yml"])["framework"] == framework, "its dependency says so"
+    assert yaml.safe_load(after[".copier-answers.yml"])["framework"] == framework, "read from the dependencies"
     assert before.items() <= after.items()
     assert {line[:2] for line in changes(project)} == {"??"}
     assert {"Dockerfile", "docker-compose.yml", "entrypoint.sh", "Makefile", ".dockerignore"} <= set(after) - set(
@@ -72,7 +72,7 @@ def test_message_names_what_is_missing_and_nothing_else(released: Path, tmp_path
     (service, _), (tools, _) = advised(said)
     assert [entry.partition(">")[0] for entry in service.split()] == ["gunicorn", "pydantic-settings", "structlog"]
     assert {"pytest", "pre-commit"} <= {entry.partition(">")[0] for entry in tools.split()}
-    assert "ruff" not in tools, "a project has linters of its own"
+    assert "ruff" not in tools, "the project keeps its own linters"
     assert "requires-python" not in said
     assert "make lock" not in said
 
@@ -196,7 +196,7 @@ def test_files_in_the_way_are_replaced_by_the_printed_command(released: Path, tm
         " && copier recopy --trust --defaults --overwrite"
     )
     commit(project, "moved in")
-    assert f"Left from moving in: {step}" in update(project), "an update alone replaces nothing"
+    assert f"Left from moving in: {step}" in update(project), "an update does not replace the project's own files"
     assert files(project).items() >= own.items()
     said = check_run("sh", "-ec", step, cwd=project)
     after = files(project)
