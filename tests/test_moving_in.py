@@ -274,6 +274,18 @@ def test_answers_of_another_template_are_left_alone(released: Path, tmp_path: Pa
     assert yaml.safe_load(files(project)[".copier-answers.docker.yml"])["app_name"] == "my-shop"
 
 
+def test_printed_commands_name_the_answers_file(released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, "fastapi")
+    (project / "Dockerfile").write_text("FROM scratch\n")
+    commit(project, "our own Dockerfile")
+    said = move_in(project, released, "--answers-file=.copier-answers.docker.yml")
+    step = printed_steps(said)[0]
+    assert step.endswith(" --answers-file .copier-answers.docker.yml")
+    check_run("sh", "-ec", step, cwd=project)
+    assert " AS production" in (project / "Dockerfile").read_text()
+    assert "Dockerfile" not in yaml.safe_load((project / ".copier-answers.docker.yml").read_text())["own_files"]
+
+
 @pytest.mark.parametrize("holds_a_project", [True, False])
 def test_copy_over_a_project_of_the_template_is_no_moving_in(
     holds_a_project: bool, released: Path, tmp_path: Path
