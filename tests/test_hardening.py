@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import pytest
 
-from scripts.questionnaire import base_image
+from scripts.questionnaire import base_image, versions
 from tests.commands import ROOT, check_run, run
-from tests.conftest import CONTAINER_STACKS, COPIER_YML, Image, Render, in_every_run
+from tests.conftest import CONTAINER_STACKS, Image, Render, in_every_run
 from tests.docker import HARDENED, PROCESS_IDS, REPOSITORY, container, inspect, is_in_layers
 
 pytestmark = pytest.mark.docker
@@ -159,7 +159,7 @@ def wheels(image: Image, tmp_path: Path) -> Path:
         " pip download --quiet --no-deps --dest=/out $what; done;"
         f" chown -R {os.getuid()}:{os.getgid()} /out"
     )
-    options = (f"--env=UV_VERSION={COPIER_YML['pins']['default']['uv']}", f"--volume={folder}:/out")
+    options = (f"--env=UV_VERSION={versions()['uv']}", f"--volume={folder}:/out")
     check_run("docker", "run", "--rm", *options, image(target="requirements"), "sh", "-ec", fetch, cwd=ROOT)
     for file in list(folder.iterdir()):
         project = folder / file.name.split("-")[0].replace("_", "-").lower()

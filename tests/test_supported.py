@@ -7,12 +7,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from extensions.answers import OLDEST_POETRY
-from scripts.questionnaire import default_python
+from scripts.questionnaire import versions
 from tests.commands import ROOT, check_run, run
-from tests.conftest import CHOICES, QUESTIONS, STACKS, Render, in_every_run
+from tests.conftest import CHOICES, STACKS, Render, in_every_run
 from tests.docker import HARDENED, REPOSITORY, build, container
 
-NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
+NEWEST_POETRY = versions()["poetry"]
 OLDEST_MINOR = Version(OLDEST_POETRY).minor
 POETRIES = [f"2.{minor}.0" for minor in range(OLDEST_MINOR, Version(NEWEST_POETRY).minor)] + [NEWEST_POETRY]
 MATRIX = [
@@ -21,7 +21,7 @@ MATRIX = [
     for column, poetry in enumerate(POETRIES)
 ]
 # In every run, the oldest, the default and the newest Python, and each Poetry once; the rest every week.
-PYTHONS = sorted({CHOICES["python_version"][0], default_python(), CHOICES["python_version"][-1]})
+PYTHONS = sorted({CHOICES["python_version"][0], versions()["python"], CHOICES["python_version"][-1]})
 EVERY_RUN = [
     CHOICES["python_version"].index(python) * len(POETRIES) + column % len(POETRIES)
     for column, python in enumerate(PYTHONS)

@@ -12,9 +12,9 @@ import yaml
 from copier import run_copy
 
 from scripts import locks
-from scripts.questionnaire import base_image, default_python
+from scripts.questionnaire import base_image, versions
 from tests.commands import ROOT, check_run
-from tests.conftest import CHOICES, COPIER_YML, QUESTIONS, STACKS, Render
+from tests.conftest import CHOICES, COPIER_YML, STACKS, Render
 from tests.test_rendering import PARSERS, texts
 
 OWN = ROOT / ".github" / "renovate.json"
@@ -48,10 +48,10 @@ def found_by_renovate() -> dict[str, str]:
 
 def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
     found = found_by_renovate()
-    pins = COPIER_YML["pins"]["default"]
+    pins = versions()
     assert {name.replace("_", "-"): version for name, version in pins.items()}.items() <= found.items()
-    assert found["poetry"] == QUESTIONS["poetry_version"]["default"]
-    assert found["python"] == default_python()
+    assert found["poetry"] == versions()["poetry"]
+    assert found["python"] == versions()["python"]
     wanted = set()
     for framework, server in STACKS:
         pyproject = tomllib.loads((render(framework=framework, server=server) / "pyproject.toml").read_text())
@@ -104,16 +104,16 @@ def test_files_of_the_template_pin_nothing_by_themselves() -> None:
 
 
 def test_base_image_is_one_value() -> None:
-    codename = COPIER_YML["pins"]["default"]["debian"]
+    codename = versions()["debian"]
     holding = {str(path.relative_to(ROOT)) for path in TEMPLATE if codename in path.read_text()}
     assert holding == set()
 
 
 def test_documents_name_no_newest_python() -> None:
     newest = CHOICES["python_version"][-1]
-    for name in ("README.md", "CONTRIBUTING.md", "copier.yml", ".ci/run"):
+    for name in ("README.md", "CONTRIBUTING.md", "copier.yml", "data/facts.yml", ".ci/run"):
         text = re.sub(r"<!-- (\w+) -->.*<!-- /\1 -->", "", (ROOT / name).read_text(), flags=re.DOTALL)
-        assert text.count(newest) == (name == "copier.yml"), name
+        assert text.count(newest) == (name == "data/facts.yml"), name
 
 
 # --- a new Python ----------------------------------------------------------------------------------------------------
@@ -121,11 +121,11 @@ def test_documents_name_no_newest_python() -> None:
 
 def with_python(template: Path, version: str) -> None:
     """Add a version of Python to a template: the one line of it."""
-    copier_yml = template / "copier.yml"
+    facts = template / "data" / "facts.yml"
     newest = CHOICES["python_version"][-1]
-    text = copier_yml.read_text()
+    text = facts.read_text()
     assert text.count(f'"{newest}"]') == 1
-    copier_yml.write_text(text.replace(f'"{newest}"]', f'"{newest}", "{version}"]'))
+    facts.write_text(text.replace(f'"{newest}"]', f'"{newest}", "{version}"]'))
 
 
 def add_empty_locks(template: Path, version: str) -> None:
