@@ -1,4 +1,7 @@
-"""What `copier.yml` says, for the scripts and the tests: its questions, their choices and the versions it pins."""
+"""The contents of `copier.yml`, for the tools and the tests: its questions, their choices and the versions it pins.
+
+`python -m tools.questionnaire` prints each supported Python version with its base image, one a line.
+"""
 
 import re
 from pathlib import Path
@@ -53,3 +56,8 @@ def base_image(python_version: str = "") -> str:
     """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
     codename = read()["pins"]["default"]["debian"]
     return f"python:{python_version or default_python()}-slim-{codename}"
+
+
+if __name__ == "__main__":
+    for version in choices()["python_version"]:
+        print(version, base_image(version))

@@ -1,7 +1,9 @@
 """Each version stands in one place, Renovate updates it, and a new Python is one line and its locks."""
 
 import json
+import os
 import re
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import yaml
 from copier import run_copy
 
-from tests.support.commands import ROOT, check_run
+from tests.support.commands import ROOT, check_run, run
 from tests.support.projects import PARSERS, Render, texts
 from tests.support.template import CHOICES, COPIER_YML, QUESTIONS, STACKS
 from tools import locks
@@ -157,12 +159,36 @@ def test_new_python_is_one_line_and_its_locks(
     check_run("hadolint", "Dockerfile", cwd=project)
 
 
-def test_tests_and_ci_take_the_versions_from_the_questionnaire(template_clone: Path) -> None:
+def test_tests_take_the_versions_from_the_questionnaire(template_clone: Path) -> None:
     with_python(template_clone, "3.16")
-    listed = check_run(
-        "pytest", "--collect-only", "-q", "-n0", "tests/docker/test_supported.py", "-m", "", cwd=template_clone
-    )
+    matrix = "tests/docker/test_supported.py"
+    listed = check_run("pytest", "--collect-only", "-q", "-n0", matrix, "-m", "", cwd=template_clone)
     assert "[3.16-" in listed
-    script = (template_clone / ".ci" / "run").read_text().partition("\nif [ -x")[0]
-    versions = check_run("bash", "-c", script + '\necho "$versions"', str(template_clone / ".ci" / "run"), cwd=ROOT)
-    assert versions.split()[-1] == "3.16"
+
+
+# Stands in for a program: writes its arguments to a file, and fails.
+RECORDING = "#!/bin/sh\necho \"$0 $*\" >>'{}'\nexit 1\n"
+
+
+def test_ci_takes_the_versions_from_the_questionnaire(template_clone: Path, tmp_path: Path) -> None:
+    """Run the CI script with stand-ins for make, Docker and the program that provides an engine."""
+    with_python(template_clone, "3.16")
+    log = tmp_path / "log"
+    (template_clone / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "shared" / "docker").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    scripts = {
+        template_clone / ".venv" / "bin" / "python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+        tmp_path / "shared" / "docker" / "engine": RECORDING.format(log),
+        tmp_path / "bin" / "docker": RECORDING.format(log),
+    }
+    for program, script in scripts.items():
+        program.write_text(script)
+        program.chmod(0o755)
+    (tmp_path / "bin" / "make").symlink_to("/bin/true")
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    assert run("bash", template_clone / ".ci" / "run", cwd=tmp_path, PATH=path).returncode == 1
+    versions = [*CHOICES["python_version"], "3.16"]
+    docker, engine = (line.partition(" ")[2] for line in log.read_text().splitlines())
+    assert docker.split() == ["image", "inspect", *map(base_image, versions)]
+    assert engine.split() == ["up", *versions]
