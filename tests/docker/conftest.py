@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.commands import ROOT, check_run, commit, run
-from tests.support.docker import PROCESS, REPOSITORY, Image, engine_version, free_port
+from tests.support.commands import ROOT, commit, run
+from tests.support.docker import PROCESS, REPOSITORY, Image, check_build, engine_version, free_port
 from tests.support.made import Made
 from tests.support.projects import Render
 from tests.support.template import DEFAULTS
@@ -38,7 +38,7 @@ def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 shutil.copytree(render(**answers), folder)
                 put_on_trial(folder, str(answers["framework"]))
             tag = f"{REPOSITORY}:{len(built)}"
-            check_run("docker", "build", "--progress=plain", f"--tag={tag}", f"--target={target}", ".", cwd=folder)
+            check_build(folder, tag, f"--target={target}")
             built[key] = tag
         return built[key]
 

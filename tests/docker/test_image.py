@@ -14,6 +14,7 @@ from tests.support.docker import (
     REPOSITORY,
     Image,
     build,
+    check_build,
     container,
     inspect,
     is_in_layers,
@@ -140,9 +141,7 @@ def test_edit_rebuilds_what_it_must_and_no_more(framework: str, project: Render)
     unique = time.time_ns()  # in every edit, so that no cache of an earlier run has it
 
     def rebuilt() -> set[str]:
-        result = build(folder, tag, f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={unique}")
-        assert result.returncode == 0, result.stdout
-        return rebuilt_steps(result.stdout)
+        return rebuilt_steps(check_build(folder, tag, f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={unique}"))
 
     rebuilt()
     assert rebuilt() == set()
@@ -164,18 +163,16 @@ def test_new_dependency_is_the_only_download(project: Render) -> None:
     folder, tag = project(python_version=HOST_PYTHON), f"{REPOSITORY}:add"
     unique = time.time_ns()  # so that no cache of an earlier run has it
     own_cache = f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={unique}"
-    first = build(folder, tag, own_cache)
-    assert first.returncode == 0, first.stdout
-    assert re.search(r"Prepared \d\d packages", first.stdout), first.stdout
+    first = check_build(folder, tag, own_cache)
+    assert re.search(r"Prepared \d\d packages", first), first
     check_run("poetry", "add", "--lock", "cowsay>=6.0,<7", cwd=folder)
     with (folder / "pyproject.toml").open("a") as file:
         file.write(f"# {unique}\n")
-    second = build(folder, tag, own_cache)
-    assert second.returncode == 0, second.stdout
-    assert rebuilt_steps(second.stdout) == {"requirements", "dependencies", "package"}
-    step = re.search(r"^#(\d+) \[dependencies \d/\d\] RUN", second.stdout, re.M)
+    second = check_build(folder, tag, own_cache)
+    assert rebuilt_steps(second) == {"requirements", "dependencies", "package"}
+    step = re.search(r"^#(\d+) \[dependencies \d/\d\] RUN", second, re.M)
     assert step is not None
-    log = re.findall(rf"^#{step[1]} [\d.]+ (.*)$", second.stdout, re.M)
+    log = re.findall(rf"^#{step[1]} [\d.]+ (.*)$", second, re.M)
     assert [line for line in log if line.startswith("Prepared 1 package ")], log
     assert [line for line in log if line.startswith(" + cowsay==6")], log
 
@@ -187,8 +184,7 @@ def test_production_installs_the_extras_that_are_named(project: Render) -> None:
     pyproject.write_text(pyproject.read_text().replace("\n[dependency-groups]\n", extra))
     check_run("poetry", "lock", cwd=folder)
     for named, is_there in (("", "False"), ("moo", "True")):
-        result = build(folder, tag, f"--build-arg=EXTRAS={named}")
-        assert result.returncode == 0, result.stdout
+        check_build(folder, tag, f"--build-arg=EXTRAS={named}")
         with container(tag) as service:
             assert service.get("/health").status == 200
             found = "import importlib.util as u; print(bool(u.find_spec('cowsay')))"
@@ -199,9 +195,7 @@ def test_edit_of_a_file_leaves_the_development_image_unchanged(project: Render) 
     folder, tag = project(framework="flask"), f"{REPOSITORY}:edit-development"
 
     def rebuilt() -> set[str]:
-        result = build(folder, tag, "--target=development")
-        assert result.returncode == 0, result.stdout
-        return rebuilt_steps(result.stdout)
+        return rebuilt_steps(check_build(folder, tag, "--target=development"))
 
     rebuilt()
     # Compose replaces the container if the image has another ID.
@@ -233,9 +227,8 @@ def test_source_edit_builds_without_a_network(project: Render) -> None:
     no_network = [f"--build-arg={name}=http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")]
     app = folder / "src" / "my_service" / "app.py"
     app.write_text(app.read_text() + f"# {time.time_ns()}\n")
-    result = build(folder, tag, *no_network)
-    assert result.returncode == 0, result.stdout
-    assert rebuilt_steps(result.stdout) == {"package"}
+    output = check_build(folder, tag, *no_network)
+    assert rebuilt_steps(output) == {"package"}
     downloading = build(folder, f"{REPOSITORY}:cut-off", "--no-cache", "--target=uv", *no_network)
     assert downloading.returncode != 0, "the network was there"
 
@@ -303,8 +296,7 @@ def test_build_context_has_every_file_but_ignored_ones(project: Render, tmp_path
     assert len(ignored) >= 2 * len(patterns)
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(f"FROM {base_image()}\nCOPY . /context\n")
-    result = build(folder, f"{REPOSITORY}:context", f"--file={dockerfile}")
-    assert result.returncode == 0, result.stdout
+    check_build(folder, f"{REPOSITORY}:context", f"--file={dockerfile}")
     found = check_run("docker", "run", "--rm", f"{REPOSITORY}:context", "find", "/context", "-type", "f", cwd=ROOT)
     context = {line.removeprefix("/context/") for line in found.splitlines()}
     assert context & ignored == set()
@@ -338,8 +330,7 @@ def test_package_has_every_file_that_pyproject_names(project: Render) -> None:
         "print(shared.VALUE, license.read_text().strip(), r.files(shared).joinpath('data.txt').read_text().strip())"
     )
     for target, options in (("production", []), ("development", [f"--volume={folder}:/app"])):
-        result = build(folder, tag, f"--target={target}")
-        assert result.returncode == 0, result.stdout
+        check_build(folder, tag, f"--target={target}")
         output = check_run("docker", "run", "--rm", *options, tag, "python", "-c", check, cwd=ROOT)
         assert output.strip() == "42 All rights reserved. data", target
 
@@ -351,8 +342,7 @@ def test_ignored_file_is_in_no_image_and_in_no_wheel(project: Render) -> None:
     (folder / "src" / "my_service" / "data.txt").write_text(f"data-{secret}\n")
     installed = "import importlib.metadata as m; print(*sorted(file.name for file in m.files('my-service')))"
     for target in ("production", "development"):
-        result = build(folder, tag, f"--target={target}")
-        assert result.returncode == 0, result.stdout
+        check_build(folder, tag, f"--target={target}")
         names = check_run("docker", "run", "--rm", tag, "python", "-c", installed, cwd=ROOT).split()
         assert ".env" not in names
         assert "METADATA" in names

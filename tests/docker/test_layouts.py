@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT, check_run, commit
-from tests.support.docker import PROCESS, REPOSITORY, build
+from tests.support.docker import PROCESS, REPOSITORY, check_build
 from tests.support.projects import Render
 from tests.support.template import HOST_PYTHON
 
@@ -149,8 +149,7 @@ def test_image_has_the_files_of_the_wheel(
     if layout is add_scripts:
         expected.add("bin/serve")  # made of the wheel's entry_points.txt
     tag = f"{REPOSITORY}:layout-{PROCESS}"
-    result = build(root, tag)
-    assert result.returncode == 0, result.stdout
+    check_build(root, tag)
     installed = json.loads(check_run("docker", "run", "--rm", tag, "python", "-c", INSTALLED, cwd=ROOT))
     assert {name for name in installed if not ADDED.search(name)} == {n for n in expected if not ADDED.search(n)}
 
@@ -174,8 +173,7 @@ def test_development_imports_what_production_imports(layout: Callable[[Path], No
     root = project()
     layout(root)
     tag = f"{REPOSITORY}:layout-{PROCESS}"
-    result = build(root, tag, "--target=development")
-    assert result.returncode == 0, result.stdout
+    check_build(root, tag, "--target=development")
     program = f"import {', '.join(IMPORTED[layout])}; print(my_service.__file__)"
     mounted = ("--rm", f"--volume={root}:/app:ro", tag, "python", "-c", program)
     assert check_run("docker", "run", *mounted, cwd=ROOT).startswith("/app/")

@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from tests.support.commands import check_run
-from tests.support.docker import HARDENED, PLUGINS, become, container, get
+from tests.support.docker import HARDENED, become, container, get
 from tests.support.made import Made
 
 OURSELVES = (os.getuid(), os.getgid())
@@ -31,9 +31,8 @@ class MadeBy(Made):
         return [*(become(self.uid, self.gid) if (self.uid, self.gid) != OURSELVES else []), "make", *arguments]
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of that user."""
-        home = str(self.folder.parent)
-        return {"HOME": home, "PORT": str(self.port), "POETRY_PLUGINS": PLUGINS}
+        """Return the variables that make runs with as that user."""
+        return {**super().environment(), "HOME": str(self.folder.parent)}
 
     def check_make(self, *arguments: str, **env: str) -> str:
         """Run make as that user, which must succeed, and return its output."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.adopters import advised, move_in, new_with_poetry
 from tests.support.commands import check_run, commit
-from tests.support.docker import HARDENED, PLUGINS, REPOSITORY, Container, build, container
+from tests.support.docker import HARDENED, PLUGINS, REPOSITORY, Container, check_build, container
 from tests.support.files import replace
 from tests.support.updates import NEW_LOCK, copy, edit_everything, update
 
@@ -17,8 +17,7 @@ from tests.support.updates import NEW_LOCK, copy, edit_everything, update
 def locked_and_served(project: Path) -> Iterator[Container]:
     """Lock an updated project and build it, and give the running production container."""
     check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
-    result = build(project, f"{REPOSITORY}:updated")
-    assert result.returncode == 0, result.stdout
+    check_build(project, f"{REPOSITORY}:updated")
     with container(f"{REPOSITORY}:updated", *HARDENED) as service:
         yield service
     check_run("make", "clean", cwd=project)
@@ -55,8 +54,7 @@ def test_project_that_moved_in_is_served_and_tested(framework: str, released: Pa
     for packages, group in advised(said):
         options = [f"GROUP={group}"] if group else []
         check_run("make", "add", f"PKG={packages}", *options, cwd=project, **variables)
-    result = build(project, f"{REPOSITORY}:moved-in")
-    assert result.returncode == 0, result.stdout
+    check_build(project, f"{REPOSITORY}:moved-in")
     with container(f"{REPOSITORY}:moved-in") as service:
         assert service.get("/health").json()["status"] == "ok"
         assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"

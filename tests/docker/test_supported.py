@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.commands import ROOT, check_run
-from tests.support.docker import HARDENED, REPOSITORY, build, container
+from tests.support.docker import HARDENED, REPOSITORY, check_build, container
 from tests.support.matrix import in_every_run
 from tests.support.projects import Render
 from tests.support.template import CHOICES, POETRIES, STACKS
@@ -40,8 +40,7 @@ def test_python_and_poetry_build_and_serve(
     project = render(python_version=python_version, poetry_version=poetry_version, **answers)
     names = {target: f"{REPOSITORY}:{target}-{python_version}" for target in ("production", "development", "poetry")}
     for target, name in names.items():
-        built = build(project, name, f"--target={target}")
-        assert built.returncode == 0, built.stdout
+        check_build(project, name, f"--target={target}")
     with container(names["production"], *HARDENED) as service:
         assert service.get("/health").json()["status"] == "ok"
         running = service.execute("python", "-c", "import sys; print(*sys.version_info[:2], sep='.', end='')")

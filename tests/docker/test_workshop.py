@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.commands import ROOT, check_run, run
-from tests.support.docker import PLUGINS, build, container, files_of, inspect, rebuilt_steps, seconds_until
+from tests.support.docker import PLUGINS, check_build, container, files_of, inspect, rebuilt_steps, seconds_until
 from tests.support.matrix import slow
 from tests.support.projects import Render
 from tests.support.template import DEFAULTS, TECHNIQUES
@@ -32,8 +32,7 @@ def technique(render: Render) -> Iterator[Technique]:
             command = ("build", file, "--target=lock", "--output=workshop/uv", ".")
             check_run("docker", *command, cwd=project)
         tag = f"workshop-test:{name}-{framework}-{server}"
-        result = build(project, tag, file, f"--build-arg=POETRY_PLUGINS={PLUGINS}", *options)
-        assert result.returncode == 0, result.stdout
+        check_build(project, tag, file, f"--build-arg=POETRY_PLUGINS={PLUGINS}", *options)
         built.add(tag)
         return tag
 
@@ -85,9 +84,7 @@ def test_edit_in_the_workshop_rebuilds_nothing(project: Render) -> None:
     folder, tag = project(include_workshop=True), "workshop-test:edit"
 
     def rebuilt() -> set[str]:
-        result = build(folder, tag)
-        assert result.returncode == 0, result.stdout
-        return rebuilt_steps(result.stdout)
+        return rebuilt_steps(check_build(folder, tag))
 
     try:
         rebuilt()

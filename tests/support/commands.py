@@ -1,6 +1,7 @@
-"""Ways to run commands, for the tests."""
+"""Functions that run commands."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -31,10 +32,24 @@ def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProc
     )
 
 
+def by_hand(*command: str | Path, cwd: Path, **env: str) -> str:
+    """Return the line for a shell that runs a command as `run` does."""
+    variables = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
+    return f"cd {shlex.quote(str(cwd))} && {' '.join([*variables, shlex.join(map(str, command))])}"
+
+
 def check_run(*command: str | Path, cwd: Path, **env: str) -> str:
     """Run a command that must succeed, as `run` does, and return its output."""
     result = run(*command, cwd=cwd, **env)
-    assert result.returncode == 0, f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}"
+    shown = f"{by_hand(*command, cwd=cwd, **env)}\n{result.stdout}"
+    assert result.returncode == 0, f"Exit code {result.returncode}: {shown}"
+    return result.stdout
+
+
+def fail_run(*command: str | Path, cwd: Path, **env: str) -> str:
+    """Run a command that must fail, as `run` does, and return its output."""
+    result = run(*command, cwd=cwd, **env)
+    assert result.returncode != 0, f"Exit code 0: {by_hand(*command, cwd=cwd, **env)}\n{result.stdout}"
     return result.stdout
 
 

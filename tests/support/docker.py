@@ -217,17 +217,26 @@ def become(uid: int, gid: int) -> list[str]:
     return ["setpriv", f"--reuid={uid}", f"--regid={gid}", f"--groups={group}"]
 
 
+def build_command(tag: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that builds an image, with BuildKit's plain progress as output."""
+    return ("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".")
+
+
 def build(project: Path, tag: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Build an image of a project, with BuildKit's plain progress as output. The caller checks the exit code."""
-    return run("docker", "build", "--progress=plain", f"--tag={tag}", *arguments, ".", cwd=project)
+    """Build an image of a project. The caller checks the exit code."""
+    return run(*build_command(tag, *arguments), cwd=project)
+
+
+def check_build(project: Path, tag: str, *arguments: str) -> str:
+    """Build an image of a project, which must succeed, and return the output."""
+    return check_run(*build_command(tag, *arguments), cwd=project)
 
 
 def build_server(folder: Path, name: str, dockerfile: str) -> str:
     """Build an image of a server that the tests need, from a Dockerfile in a folder. Return its name."""
     (folder / "Dockerfile").write_text(dockerfile)
     tag = f"{REPOSITORY}:{name}"
-    result = build(folder, tag)
-    assert result.returncode == 0, result.stdout
+    check_build(folder, tag)
     return tag
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pexpect
 
-from tests.support.commands import check_run, run
+from tests.support.commands import check_run, fail_run, run
 from tests.support.docker import PLUGINS
 
 
@@ -26,19 +26,19 @@ class Made:
 
     def make(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run make with the project's port. The caller checks the exit code."""
-        return run("make", *arguments, cwd=self.folder, PORT=str(self.port), POETRY_PLUGINS=PLUGINS, **env)
+        return run("make", *arguments, cwd=self.folder, **self.environment(), **env)
 
     def check_make(self, *arguments: str, **env: str) -> str:
         """Run make, which must succeed, and return its output."""
-        result = self.make(*arguments, **env)
-        assert result.returncode == 0, result.stdout
-        return result.stdout
+        return check_run("make", *arguments, cwd=self.folder, **self.environment(), **env)
 
     def fail_make(self, *arguments: str, **env: str) -> str:
         """Run make, which must fail, and return its output."""
-        result = self.make(*arguments, **env)
-        assert result.returncode != 0, result.stdout
-        return result.stdout
+        return fail_run("make", *arguments, cwd=self.folder, **self.environment(), **env)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make runs with."""
+        return {"PORT": str(self.port), "POETRY_PLUGINS": PLUGINS}
 
     def container(self, service: str = "app") -> str:
         """Return the name of the container that Compose v2 gives a service."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT, check_run, run
-from tests.support.docker import build, inspect
+from tests.support.docker import check_build, inspect
 from tests.support.projects import Render
 from tests.support.template import PAIRS
 
@@ -82,8 +82,7 @@ class Stack:
         """Set the version of the project and build its image."""
         pyproject = self.folder / "pyproject.toml"
         pyproject.write_text(pyproject.read_text().replace(f'"{OLD}"', f'"{version}"', 1))
-        result = build(self.folder, self.image(version))
-        assert result.returncode == 0, result.stdout
+        check_build(self.folder, self.image(version))
 
     def deploy(self, version: str, **env: str) -> None:
         """Deploy a version and wait until the update or its rollback is complete, for one minute at most."""
