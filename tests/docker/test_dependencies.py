@@ -189,9 +189,8 @@ engine = [
 def test_development_takes_the_extras_that_are_named(made: Callable[..., Made]) -> None:
     day = made()
     for kind in ("cpu", "cuda"):
-        project = python_project(day.folder / "libs" / f"engine-{kind}", "engine")
+        project = python_project(day.folder / "libs" / f"engine-{kind}", "engine", f"1.0.0+{kind}")
         (project / "src" / "engine" / f"{kind}.py").touch()
-        edit(project / "pyproject.toml", ('version = "1.0.0"', f'version = "1.0.0+{kind}"'))
     pyproject = day.folder / "pyproject.toml"
     edit(pyproject, ("\n[dependency-groups]\n", f"{EXCLUSIVE}\n[dependency-groups]\n"))
     edit(pyproject, ("\n[tool.ruff]\n", f"{ENGINES}\n[tool.ruff]\n"))

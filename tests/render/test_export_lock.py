@@ -14,6 +14,7 @@ from poetry.packages.locker import Locker
 
 from tests.support.commands import check_run, commit, run
 from tests.support.export_lock import ENVIRONMENTS, SCRIPT, export_lock, installing
+from tests.support.packages import python_project
 from tests.support.projects import Render
 from tests.support.template import CHOICES, HOST_PYTHON, STACKS
 from tools import locks
@@ -143,17 +144,6 @@ REMOTE = [
 ]
 
 
-def write_library(folder: Path, name: str, version: str = "1.0") -> None:
-    """Write a package that Poetry builds."""
-    module = folder / name.replace("-", "_")
-    module.mkdir(parents=True)
-    (module / "__init__.py").touch()
-    (folder / "pyproject.toml").write_text(
-        f'[project]\nname = "{name}"\nversion = "{version}"\nrequires-python = ">=3.11"\n\n'
-        '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
-    )
-
-
 def write_wheel(folder: Path, name: str) -> None:
     """Write a wheel without modules."""
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
@@ -177,13 +167,13 @@ def every_kind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path
     project, repository = folder / "project", folder / "repository"
     shutil.copytree(render(python_version=HOST_PYTHON), project)
     for name in ("plain", "editable", "editable-on-windows", "in-two-groups", "fast", "only-in-docs"):
-        write_library(project / "libs" / name, name)
+        python_project(project / "libs" / name, name)
     for kind in ("cpu", "cuda"):
-        write_library(project / "libs" / f"engine-{kind}", "engine", f"1.0+{kind}")
+        python_project(project / "libs" / f"engine-{kind}", "engine", f"1.0+{kind}")
     for name in ("wheel_by_path", "wheel_by_url"):
         write_wheel(project / "libs", name)
-    write_library(repository, "from-git")
-    write_library(repository / "nested" / "from-ssh", "from-ssh")
+    python_project(repository, "from-git")
+    python_project(repository / "nested" / "from-ssh", "from-ssh")
     commit(repository, "two packages")
     pyproject = project / "pyproject.toml"
     replace(pyproject, re.escape(OWN_LINES), DEPENDENCIES)

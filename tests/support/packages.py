@@ -7,7 +7,7 @@ from tests.support.commands import ROOT, check_run
 PROJECT = """
 [project]
 name = "{name}"
-version = "1.0.0"
+version = "{version}"
 requires-python = ">=3.11"
 
 [build-system]
@@ -16,12 +16,12 @@ build-backend = "poetry.core.masonry.api"
 """
 
 
-def python_project(folder: Path, name: str) -> Path:
+def python_project(folder: Path, name: str, version: str = "1.0.0") -> Path:
     """Write a project with one module, which contains its name. Return its folder."""
     package = folder / "src" / name.replace("-", "_")
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f'NAME = "{name}"\n')
-    (folder / "pyproject.toml").write_text(PROJECT.format(name=name))
+    (folder / "pyproject.toml").write_text(PROJECT.format(name=name, version=version))
     return folder
 
 
