@@ -12,20 +12,20 @@ help: ## Show the targets
 .PHONY: setup
 setup: .venv/installed ## Install the locked tools into .venv, verified by hash
 
-.venv/installed: poetry.lock scripts/requirements.py template/docker/export_lock.py
+.venv/installed: poetry.lock tools/requirements.py template/docker/export_lock.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed: say which, as in make setup PYTHON=python3.13." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	    || { echo "Python's venv module is incomplete here: apt-get install python3-venv, then try again." >&2; exit 1; }
 	@echo "Setting up .venv, once" >&2
 	@$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.executable))') -m venv --clear .venv # not an active .venv's
-	@$(PYTHON) scripts/requirements.py > .venv/requirements.txt
+	@$(PYTHON) tools/requirements.py > .venv/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/requirements.txt
 	@touch $@
 
 .PHONY: new
 new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port=9000" or ANSWERS=file.yml to answer in advance
-	@$(BIN)/python -m scripts.new --destination="$$GIVEN_DEST" --data="$$GIVEN_DATA" --answers="$$GIVEN_ANSWERS"
+	@$(BIN)/python -m tools.new --destination="$$GIVEN_DEST" --data="$$GIVEN_DATA" --answers="$$GIVEN_ANSWERS"
 
 .PHONY: test
 test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped
@@ -37,23 +37,23 @@ lint: setup ## Run every check of .pre-commit-config.yaml on every file
 
 .PHONY: locks
 locks: setup ## Renew and check the poetry.lock files that the template ships; needs Docker
-	@$(BIN)/python -W ignore -m scripts.locks
+	@$(BIN)/python -W ignore -m tools.locks
 
 .PHONY: bench
 bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the README; ARGS=--yes does not ask
-	@$(BIN)/python -W ignore -m scripts.bench $(ARGS)
+	@$(BIN)/python -W ignore -m tools.bench $(ARGS)
 
 .PHONY: bench-servers
 bench-servers: setup ## Measure the servers under load, for the README
-	@$(BIN)/python -W ignore -m scripts.servers
+	@$(BIN)/python -W ignore -m tools.servers
 
 .PHONY: release
 release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it; pushing the tag publishes it
-	@$(BIN)/python -m scripts.release "$(VERSION)"
+	@$(BIN)/python -m tools.release "$(VERSION)"
 
 .PHONY: release-notes
 release-notes: setup ## Print what the changelog says of VERSION=1.2.0
-	@$(BIN)/python -m scripts.release --notes "$(VERSION)"
+	@$(BIN)/python -m tools.release --notes "$(VERSION)"
 
 # They reach the recipe through the environment, unexpanded: quotes and dollars in them stay what they are.
 export GIVEN_DEST := $(value DEST)

@@ -1,12 +1,11 @@
-"""Fixtures: projects rendered once for each set of answers, and ways to run commands in them."""
+"""The settings of every run, and the fixtures of several folders: rendered projects and releases of the template."""
 
-import json
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,84 +13,120 @@ from pytest_copie.plugin import Copie
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from scripts import questionnaire
-from tests.commands import ROOT, check_run, commit, run
-from tests.docker import PROCESS, REPOSITORY, free_port
-from tests.made import Made
-from tests.trial import put_on_trial
+from tests.support.commands import check_run, commit
+from tests.support.docker import engine_version
+from tests.support.projects import Environment, Render, check_answers, copy_checkout
+from tests.support.template import HOST_PYTHON
 
-COPIER_YML = questionnaire.read()
-QUESTIONS = questionnaire.questions()
-CHOICES = questionnaire.choices()
-# What a service is made of: each framework with each server.
-STACKS = questionnaire.stacks()
-# The default server of each framework.
-DEFAULTS = dict(reversed(STACKS))
-# Each framework once, where framework and server have nothing to do with each other.
-PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
-# Poetry on this machine locks and checks only projects that require the Python that runs it.
-HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# How many hooks pass on a new project: all of them but the one for rejected patches, which finds no file.
-PASSING_HOOKS = (ROOT / "template" / ".pre-commit-config.yaml.jinja").read_text(encoding="utf-8").count("- id: ") - 1
-# The folders of the workshop: one for each technique of the articles, and uv.
-TECHNIQUES = [
-    "01-naive",
-    "02-pinned-and-copied-late",
-    "03-dependencies-first",
-    "04-wheel",
-    "05-builder-app-dev",
-    "06-environment-copied",
-    "07-cache-mounts",
-    "08-two-stages-prebuilt",
-    "uv",
-]
-# How many generated answers are tried: the same ones in each run, or, with --hypothesis-profile=long, others each time.
+# The number of generated answers: the same ones in each run, or other ones each time with --hypothesis-profile=long.
 GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", GENERATED, max_examples=10, derandomize=True)
 settings.register_profile("long", GENERATED, max_examples=2000, derandomize=False)
-# Tests import this file once more, when pytest has loaded the profile of its option: only Hypothesis's own give way.
-if settings.get_current_profile_name() in {"default", "ci"}:
-    settings.load_profile("same")
+settings.load_profile("same")
+
+# Variables of the caller that would change what the tests run.
+CALLERS_VARIABLES = (
+    "PORT",
+    "COMPOSE",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "ARGS",
+    "GIVEN_ANSWERS",
+    "FORWARDED_ALLOW_IPS",
+    "GRACEFUL_TIMEOUT",
+    "IMAGE",
+    "MAX_REQUESTS",
+    "WEB_CONCURRENCY",
+    "POETRY_PLUGINS",
+    "REPLICAS",
+)
 
 
-def slow(*cases: tuple[str | int, ...]) -> list[Any]:
-    """Return the cases of a wide matrix that are left to a run of `-m slow`, as parameters of a test."""
-    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+# --- which tests run, where, and what the terminal shows -------------------------------------------------------------
 
 
-def in_every_run(chosen: Collection[Any], cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
-    """Return the cases of a wide matrix as parameters of a test. Those not chosen are left to a run of `-m slow`."""
-    return [case if case in chosen else slow(case)[0] for case in cases]
-
-
-# The stacks for a test that starts containers: each framework and each server, and the rest in a run of `-m slow`.
-CONTAINER_STACKS = in_every_run([stack for stack in STACKS if stack != ("flask", "granian")], STACKS)
-
-
-class Render(Protocol):
-    """Renders a project, or returns the one that was rendered for the same answers: tests must not change it."""
-
-    def __call__(self, **answers: str | int) -> Path:
-        """Return the folder of the project."""
-
-
-Image = Callable[..., str]
-Environment = Callable[[str, str], Path]
-
-
-def check_answers(answers: Mapping[str, str | int]) -> None:
-    """Refuse answers to questions that do not exist, which Copier and pytest-copie take without a word.
+def pytest_configure(config: pytest.Config) -> None:
+    """End a run at once that requires Docker where no engine responds.
 
     Raises:
-        KeyError: A name is no question of `copier.yml`.
+        pytest.UsageError: REQUIRE_DOCKER is set, and no Docker engine responds.
     """
-    if unknown := sorted(set(answers) - set(QUESTIONS)):
-        raise KeyError(f"not questions of copier.yml: {', '.join(unknown)}")
+    if not hasattr(config, "workerinput") and os.environ.get("REQUIRE_DOCKER") and not engine_version():
+        raise pytest.UsageError("REQUIRE_DOCKER is set, and no Docker engine responds: start Docker.")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which tests run and which are skipped, before the first test starts."""
+    version = engine_version()
+    lines = [
+        f"Docker {version} responds: the tests in tests/docker run"
+        if version
+        else "No Docker engine responds: the tests in tests/docker are skipped; start Docker to run them"
+    ]
+    if config.option.markexpr == "not slow":
+        lines.append("The rest of the wide matrices is left out: make test ARGS='-m slow' runs it")
+    return lines
+
+
+class DockerTestsTogether(LoadScopeScheduling):
+    """Hands out the tests of `tests/docker/timed` to one process, the other Docker tests to another, the rest to any.
+
+    `--dist loadgroup` would do the same with marks, but xdist 3.8 has no effect on the node IDs of pytest 9.2.
+    Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the name of the group of tests that share a process."""
+        folders = ("tests/docker/timed/", "tests/docker/")
+        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DockerTestsTogether:
+    """Return the scheduler of pytest-xdist."""
+    return DockerTestsTogether(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End the report of a failed test with the command that runs only this test."""
+    report = yield
+    if report.failed:
+        options = ["-n0", *(["-m", "slow"] if item.get_closest_marker("slow") else []), item.nodeid]
+        report.sections.append(("How to run it again", make_test(shlex.join(options))))
+    return report
+
+
+def make_test(arguments: str) -> str:
+    """Return the command that runs pytest with these arguments, as a user writes it."""
+    quoted = arguments.replace("$", "$$")  # for make
+    return (
+        f'make test ARGS="{quoted}"' if not set(quoted) & set('"$`\\') else f"make test {shlex.quote(f'ARGS={quoted}')}"
+    )
+
+
+# --- fixtures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the caller's settings out of the tests, and Poetry from making environments of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLERS_VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("POETRY_VIRTUALENVS_CREATE", "false")
+        patch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path_factory.mktemp("git") / "config"))
+        for role in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{role}_NAME", "Test")
+            patch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
+        yield
 
 
 @pytest.fixture(scope="session")
 def render(copie_session: Copie) -> Render:
-    """Return a function that renders the checkout as it stands with the given answers."""
+    """Return a function that renders the checkout as it stands with the given answers, once for the same answers."""
     projects: dict[str, Path] = {}
 
     def render_once(**answers: str | int) -> Path:
@@ -141,68 +176,6 @@ def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Env
     return install
 
 
-def in_environment(environment: Path) -> dict[str, str]:
-    """Return the variables that put an environment's tools first."""
-    return {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(environment)}
-
-
-@pytest.fixture(scope="session")
-def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Return a function that builds an image of a rendered project, once, and gives its name.
-
-    With `on_trial=True`, the project has the routes of `tests/trial.py`.
-    """
-    built: dict[str, str] = {}
-
-    def build_once(target: str = "production", on_trial: bool = False, **answers: str | int) -> str:
-        key = json.dumps([target, on_trial, answers], sort_keys=True)
-        if key not in built:
-            folder = render(**answers)
-            if on_trial:
-                folder = tmp_path_factory.mktemp("trial") / "project"
-                shutil.copytree(render(**answers), folder)
-                put_on_trial(folder, str(answers["framework"]))
-            tag = f"{REPOSITORY}:{len(built)}"
-            check_run("docker", "build", "--progress=plain", f"--tag={tag}", f"--target={target}", ".", cwd=folder)
-            built[key] = tag
-        return built[key]
-
-    yield build_once
-    left = run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", REPOSITORY, cwd=ROOT).stdout.split()
-    run("docker", "image", "rm", "--force", *left, cwd=ROOT)
-
-
-@pytest.fixture
-def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
-    """Return a function that makes a committed project; its containers and images go when the test ends."""
-    projects = []
-
-    def make_project(
-        framework: str = "fastapi", server: str = "", on_trial: bool = False, **answers: str | int
-    ) -> Made:
-        name = f"made-{framework}-{len(request.node.name)}-{PROCESS}"
-        folder = project(framework=framework, server=server or DEFAULTS[framework], app_name=name, **answers)
-        folder = folder.rename(folder.parent / name)  # Compose names its project like the folder
-        if on_trial:
-            put_on_trial(folder, framework)
-        commit(folder, "start from the template")
-        projects.append(Made(folder, name, free_port()))
-        return projects[-1]
-
-    yield make_project
-    for one in projects:
-        one.make("clean")
-
-
-def copy_checkout(folder: Path) -> None:
-    """Copy the checkout as it stands, without what git ignores, into a folder."""
-    listed = check_run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", cwd=ROOT)
-    for file in filter(None, listed.split("\0")):
-        if (ROOT / file).exists():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, folder / file)
-
-
 @pytest.fixture
 def template_clone(tmp_path: Path) -> Path:
     """Return a repository of its own that holds the checkout as it stands, committed."""
@@ -217,74 +190,3 @@ def released(template_clone: Path) -> Path:
     """Return a template with one release."""
     commit(template_clone, "first release", tag="1.0.0")
     return template_clone
-
-
-def docker_runs() -> bool:
-    """Return whether a Docker engine answers."""
-    return shutil.which("docker") is not None and run("docker", "info", cwd=ROOT).returncode == 0
-
-
-# Files that measure no time: their Docker tests may run beside those of the others.
-BESIDE = {
-    f"test_{name}.py" for name in ("ci", "compose", "debug", "dependencies", "devcontainer", "hooks", "ownership")
-}
-BESIDE |= {f"test_{name}.py" for name in ("hardening", "proxy", "records", "served", "start", "supported")}
-
-
-class DockerTestsTogether(LoadScopeScheduling):
-    """Runs the files with a Docker test in one process, but for those that may run beside it, and the rest in any.
-
-    Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html, where groups do this; they need marks that
-    pytest 9.2 and xdist 3.8 cannot exchange.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        """Return the name of what a test must share a process with."""
-        file = ROOT / nodeid.partition("::")[0]
-        if "mark.docker" not in file.read_text(encoding="utf-8"):
-            return nodeid
-        return "docker, beside" if file.name in BESIDE else "docker"
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DockerTestsTogether:
-    """Return how pytest-xdist hands out the tests."""
-    return DockerTestsTogether(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the Docker tests where no engine answers, unless REQUIRE_DOCKER says that one must."""
-    marked = [item for item in items if item.get_closest_marker("docker")]
-    if marked and not os.environ.get("REQUIRE_DOCKER") and not docker_runs():
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers; REQUIRE_DOCKER=1 makes this a failure"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests apart from the caller's settings, and Poetry from environments of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in (
-            "PORT",
-            "COMPOSE",
-            "LOG_LEVEL",
-            "LOG_FORMAT",
-            "MAKEFLAGS",
-            "MFLAGS",
-            "MAKELEVEL",
-            "ARGS",
-            "GIVEN_ANSWERS",
-            "FORWARDED_ALLOW_IPS",
-            "GRACEFUL_TIMEOUT",
-            "IMAGE",
-            "MAX_REQUESTS",
-            "WEB_CONCURRENCY",
-            "POETRY_PLUGINS",
-            "REPLICAS",
-        ):
-            patch.delenv(name, raising=False)
-        patch.setenv("POETRY_VIRTUALENVS_CREATE", "false")
-        patch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path_factory.mktemp("git") / "config"))
-        for role in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{role}_NAME", "Test")
-            patch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
-        yield

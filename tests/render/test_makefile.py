@@ -1,0 +1,126 @@
+"""The generated Makefile without Docker: its help, the commands that it runs, and its error messages."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.bare_machine import path_with
+from tests.support.commands import check_run, run
+from tests.support.projects import Render
+
+DOCKER = """#!/bin/sh
+case "$*" in
+    "compose version"*) {compose} ;;
+    *) exit {other} ;;
+esac
+"""
+COMPOSE_2 = "echo 2.40.3"
+
+
+def only_line(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a failed make printed, besides make's own."""
+    assert result.returncode != 0, result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if not line.startswith("make")]
+    return line
+
+
+@pytest.mark.parametrize(
+    "programs",
+    [{}, {"docker": DOCKER.format(compose="exit 1", other=0)}],
+    ids=["without Docker", "Docker without Compose"],
+)
+@pytest.mark.parametrize("target", ["up", "test", "lint", "add", "build", "down"])
+def test_missing_compose_is_one_line(target: str, programs: dict[str, str], render: Render, tmp_path: Path) -> None:
+    result = run("make", target, "PKG=httpx", cwd=render(), PATH=path_with(tmp_path, **programs))
+    assert only_line(result) == "Docker Compose is missing: https://docs.docker.com/compose/install/"
+
+
+RECORDING = '#!/bin/sh\necho "{name} $*" >>"$RECORD"\n'
+DOWN = "--profile production --profile tools down --remove-orphans"
+
+
+@pytest.mark.parametrize(
+    ("programs", "given", "used"),
+    [
+        (["docker", "docker-compose"], "", "docker compose"),
+        (["docker-compose"], "", "docker-compose"),
+        (["docker-compose", "docker"], "docker-compose", "docker-compose"),
+        (["docker", "podman-compose"], "podman-compose", "podman-compose"),
+    ],
+    ids=["v2 wins", "only docker-compose", "docker-compose given", "another name given"],
+)
+def test_compose_is_the_newest_or_the_one_that_is_given(
+    programs: list[str], given: str, used: str, render: Render, tmp_path: Path
+) -> None:
+    scripts = {name.replace("-", "_"): RECORDING.format(name=name) for name in programs}
+    if "docker" in scripts:
+        scripts["docker"] += DOCKER.format(compose=COMPOSE_2, other=0)
+    log = tmp_path / "record"
+    arguments = [f"COMPOSE={given}"] if given else []
+    check_run("make", "down", *arguments, cwd=render(), PATH=path_with(tmp_path, **scripts), RECORD=str(log))
+    ran = [line for line in log.read_text().splitlines() if "version" not in line]
+    assert ran == [f"{used} {DOWN}"]
+
+
+@pytest.mark.parametrize("target", ["test", "lint", "format", "add", "remove", "upgrade", "lock"])
+def test_targets_run_directly_in_the_dev_container(target: str, render: Render, tmp_path: Path) -> None:
+    command = ("make", "--dry-run", target, "PKG=httpx")
+    scripts = {"docker": DOCKER.format(compose=COMPOSE_2, other=0)}
+    path = path_with(tmp_path, **scripts)
+    assert "docker compose" in check_run(*command, cwd=render(), PATH=path)
+    assert "compose" not in check_run(*command, cwd=render(), PATH=path, IN_DEV_CONTAINER="1")
+
+
+def documented_targets(project: Path) -> list[str]:
+    """Return the targets that a Makefile documents, in their order."""
+    return re.findall(r"^([a-z-]+):.*## ", (project / "Makefile").read_text(), re.M)
+
+
+def test_help_groups_and_aligns_every_target(render: Render) -> None:
+    project = render(include_workshop=True)
+    lines = check_run("make", cwd=project).splitlines()
+    headings = [line for line in lines if line and not line.startswith(" ")]
+    assert headings == ["Develop", "Check", "Dependencies", "Deploy", "Learn"]
+    targets = [line for line in lines if line.startswith(" ")]
+    assert [line.split()[0] for line in targets] == documented_targets(project)
+    columns = {found.end() for line in targets if (found := re.match(r" +\S+ +", line))}
+    assert len(columns) == 1
+    assert max(map(len, lines)) <= 120
+    makefile = (project / "Makefile").read_text().replace("\\\n", " ")
+    phony = set(" ".join(re.findall(r"^\.PHONY: (.+)$", makefile, re.M)).split())
+    assert phony == {*documented_targets(project), "help", "compose", "image", "locker"}
+
+
+def test_group_is_only_read_from_the_command_line(render: Render) -> None:
+    command = ("make", "--dry-run", "add", "PKG=httpx")
+    assert "--group" not in check_run(*command, cwd=render(), GROUP="staff")
+    assert "--group dev" in check_run(*command, "GROUP=dev", cwd=render(), GROUP="staff")
+
+
+# Features that are newer than GNU make 3.81, which macOS has: https://git.savannah.gnu.org/cgit/make.git/tree/NEWS
+NEWER_THAN_3_81 = {
+    r"^\.(ONESHELL|SHELLFLAGS|RECIPEPREFIX|EXTRA_PREREQS|NOTINTERMEDIATE|WAIT|LOADED)\b": "3.82 to 4.4",
+    r"^(override |export )?(undefine|private) ": "3.82",
+    r"^define .*=\s*$": "3.82",
+    r"^[A-Z_a-z]+ *!=": "4.0",
+    r"^[A-Z_a-z]+ *:::?= ": "4.0",
+    r"\$\((file|guile|let|intcmp) ": "4.0 to 4.4",
+    r"&:": "4.3",
+}
+
+
+def test_makefile_has_nothing_newer_than_make_3_81(render: Render) -> None:
+    makefile = (render(include_workshop=True) / "Makefile").read_text()
+    for feature, version in NEWER_THAN_3_81.items():
+        assert not re.search(feature, makefile, re.M), f"{feature} came with {version}"
+
+
+def test_make_3_81_runs_it(render: Render) -> None:
+    old = shutil.which("make-3.81") or pytest.skip("no make-3.81 is on the PATH")
+    project = render()
+    assert check_run(old, cwd=project) == check_run("make", cwd=project)
+    for target in documented_targets(project):
+        assert run(old, "--dry-run", target, "PKG=x", cwd=project).returncode == 0, target

@@ -1,0 +1,368 @@
+"""The questionnaire as people meet it: prompts, answers given in advance, refusals, and `make new`."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pytest
+import yaml
+
+from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.projects import check_answers
+from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS
+from tools.questionnaire import default_answers
+
+REFUSED = [
+    *[("app_name", name) for name in ("My App", "app_", "flask", "json", "class", "1st", "", "a" * 65)],
+    ("app_description", "Jos\udce9"),
+    ("python_version", "2.7"),
+    *[("poetry_version", version) for version in ("1.8.5", "latest", "2")],
+    *[("port", port) for port in ("0", "80", "5678", "70000", "abc")],
+    *[("user_uid", uid) for uid in ("0", "-1", str(2**31), "me")],
+    *[("user_gid", gid) for gid in ("0", "-1", str(2**31), "staff")],
+    ("framework", "django"),
+    ("server", "uwsgi"),
+    ("ci", "jenkins"),
+    ("include_devcontainer", "perhaps"),
+    ("include_workshop", "maybe"),
+    ("author_email", "nobody"),
+    ("author_name", "Lovelace, Ada"),
+]
+
+
+def copy(destination: Path, *arguments: str) -> tuple[int, str]:
+    """Run Copier itself on the checkout as it stands; return its exit code and what it printed of the answers."""
+    result = run("copier", "copy", "--trust", "--vcs-ref=HEAD", *arguments, str(ROOT), str(destination), cwd=ROOT)
+    noise = re.compile(r"No git tags found.*|.*DirtyLocalWarning.*|\s+warn\(|\x1b\[[0-9;]*m")
+    lines = [noise.sub("", line) for line in result.stdout.splitlines()]
+    return result.returncode, "\n".join(line for line in lines if line.strip())
+
+
+def test_questions_stand_in_the_agreed_order() -> None:
+    assert list(QUESTIONS) == [
+        "app_name",
+        "app_description",
+        "author_name",
+        "author_email",
+        "framework",
+        "server",
+        "python_version",
+        "poetry_version",
+        "port",
+        "user_uid",
+        "user_gid",
+        "ci",
+        "include_devcontainer",
+        "include_workshop",
+    ]
+
+
+def test_questions_have_one_line_of_help_each() -> None:
+    for name, question in QUESTIONS.items():
+        assert re.fullmatch(r"[^\n]{20,120}", question["help"]), name
+
+
+def test_questions_offer_the_choices_that_are_checked() -> None:
+    offered = {name: question["choices"] for name, question in QUESTIONS.items() if "choices" in question}
+    servers: dict[str, list[str]] = COPIER_YML["servers"]["default"]
+    assert list(servers) == CHOICES["framework"]
+    assert {server for of_framework in servers.values() for server in of_framework} == set(CHOICES["server"])
+    wanted = {name: f"{{{{ choices.{name} | to_json }}}}" for name in CHOICES}
+    assert offered == wanted | {"server": "{{ servers[framework] | to_json }}"}
+    assert all("choices" in question or "validator" in question for question in QUESTIONS.values())
+
+
+def test_settings_are_strict_and_run_no_tasks() -> None:
+    assert COPIER_YML["_envops"] == {"undefined": "jinja2.StrictUndefined"}
+    assert "_tasks" not in COPIER_YML
+
+
+@pytest.mark.parametrize(("question", "answer"), REFUSED)
+def test_refused_answer_ends_in_one_sentence_and_writes_nothing(question: str, answer: str, tmp_path: Path) -> None:
+    code, output = copy(tmp_path / "project", "--defaults", f"--data={question}={answer}")
+    assert code == 1
+    assert re.fullmatch(rf"{question} must [^\n]+\.", output), output
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "framework", "server"),
+    [
+        (["server=gunicorn"], "fastapi", "gunicorn"),
+        (["framework=fastapi", "server=gunicorn"], "fastapi", "gunicorn"),
+        (["framework=flask", "server=uvicorn"], "flask", "uvicorn"),
+        (["server=uvicorn", "framework=flask"], "flask", "uvicorn"),
+    ],
+)
+def test_server_of_the_other_framework_is_refused(
+    given: list[str], framework: str, server: str, tmp_path: Path
+) -> None:
+    servers = ", ".join(COPIER_YML["servers"]["default"][framework])
+    message = f"server must be one of {servers} with framework {framework}, not {server!r}."
+    assert copy(tmp_path / "data", "--defaults", *(f"--data={answer}" for answer in given)) == (1, message)
+    (tmp_path / "answers.yml").write_text("\n".join(given).replace("=", ": "))
+    assert copy(tmp_path / "file", "--defaults", f"--data-file={tmp_path / 'answers.yml'}") == (1, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.yml"]
+
+
+def recorded(project: Path) -> dict[str, object]:
+    """Return the answers that a project has recorded."""
+    answers: dict[str, object] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return answers
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_framework_alone_gets_its_default_server_and_any_of_its_servers(
+    framework: str, server: str, tmp_path: Path
+) -> None:
+    assert copy(tmp_path / "default", "--defaults", "--quiet", f"--data=framework={framework}") == (0, "")
+    assert recorded(tmp_path / "default")["server"] == DEFAULTS[framework]
+    both = (f"--data=framework={framework}", f"--data=server={server}")
+    assert copy(tmp_path / "both", "--defaults", "--quiet", *both) == (0, "")
+    assert recorded(tmp_path / "both")["server"] == server
+
+
+@pytest.fixture
+def made_project(released: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a committed project of a released template."""
+
+    def make_project(**answers: str) -> Path:
+        project = tmp_path / "project"
+        data = [f"--data={question}={answer}" for question, answer in answers.items()]
+        check_run("copier", "copy", "--trust", "--defaults", "--quiet", *data, released, project, cwd=tmp_path)
+        commit(project, "start from the template")
+        return project
+
+    return make_project
+
+
+def update(project: Path, *options: str) -> tuple[int, str]:
+    """Update a project; return the exit code and the last line of the output."""
+    result = run("copier", "update", "--trust", "--defaults", *options, cwd=project)
+    return result.returncode, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
+
+
+def test_update_to_a_framework_that_the_server_does_not_run_is_refused(made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="fastapi")
+    assert update(project, "--data=framework=flask") == (
+        1,
+        "server must be one of gunicorn, granian with framework flask, not 'uvicorn'.",
+    )
+    assert check_run("git", "status", "--porcelain", cwd=project) == ""
+    assert update(project, "--data=framework=flask", "--data=server=gunicorn")[0] == 0
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "gunicorn")
+
+
+def test_update_to_the_other_framework_keeps_a_server_that_runs_both(made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="fastapi", server="granian")
+    assert update(project, "--data=framework=flask")[0] == 0
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "granian")
+
+
+@pytest.mark.parametrize("defaults", ["framework: flask", "server: gunicorn", "framework: flask\n  server: gunicorn"])
+def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
+    defaults: str, made_project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = made_project(framework="fastapi")
+    (tmp_path / "settings.yml").write_text(f"defaults:\n  {defaults}\n")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
+    code, line = update(project, "--data=port=9000")
+    assert code == 0, line
+    assert (recorded(project)["framework"], recorded(project)["server"]) == ("fastapi", "uvicorn")
+
+
+def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
+    project = made_project(framework="flask", server="granian")
+    copier_yml = released / "copier.yml"
+    text = copier_yml.read_text()
+    copier_yml.write_text(text.replace("[flask, fastapi]", "[fastapi]").replace("    flask: [gunicorn, granian]\n", ""))
+    commit(released, "without Flask", tag="1.1.0")
+    code, line = update(project)
+    assert code == 1
+    assert line.startswith("framework must be one of fastapi, not 'flask'"), line
+    assert update(project, "--data=framework=fastapi")[0] == 0
+
+
+def test_refused_answer_in_a_data_file_is_refused_alike(tmp_path: Path) -> None:
+    (tmp_path / "answers.yml").write_text("port: 80\n")
+    code, output = copy(tmp_path / "project", "--defaults", f"--data-file={tmp_path / 'answers.yml'}")
+    assert (code, output) == (1, "port must be a whole number from 1024 to 65535, not 80.")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("app_nmae", "did you mean app_name?"),
+        ("python", "did you mean python_version?"),
+        ("package_name", "did you mean app_name?"),
+        ("pins", f"the questions are {', '.join(sorted([*QUESTIONS, 'app_import']))}."),
+    ],
+)
+def test_answer_to_no_question_is_refused(name: str, hint: str, tmp_path: Path) -> None:
+    """A name that is misspelt, or that of a value which follows from the answers."""
+    code, output = copy(tmp_path / "project", "--defaults", f"--data={name}=x")
+    assert (code, output) == (1, f"'{name}' is no question of this template: {hint}")
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ("port: 80", "port must be a whole number from 1024 to 65535, not 80: Copier's settings say so."),
+        (
+            "package_name: other",
+            "package_name must not have a default in Copier's settings: it follows from the answers.",
+        ),
+    ],
+)
+def test_bad_default_in_the_settings_of_copier_is_refused(
+    default: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.yml").write_text(f"defaults:\n  {default}\n  author: of another template\n")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
+    assert copy(tmp_path / "project", "--defaults", "--quiet") == (1, message)
+    assert not (tmp_path / "project").exists()
+    if "package_name" not in default:
+        question, _, answer = default.partition(": ")
+        good = {"port": "8000", "author_email": ""}[question]
+        assert answer != good
+        assert copy(tmp_path / "project", "--defaults", "--quiet", f"--data={question}={good}") == (0, "")
+
+
+def test_files_in_the_way_of_a_new_project_stop_what_must_not_ask(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# From GitHub\n")
+    (tmp_path / "LICENSE").touch()
+    assert copy(tmp_path, "--defaults", "--quiet") == (
+        1,
+        "README.md must not be there yet: choose another folder, or add --overwrite to replace them.",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
+    assert copy(tmp_path, "--defaults", "--quiet", "--overwrite") == (0, "")
+    assert "# my-service" in (tmp_path / "README.md").read_text()
+
+
+def test_lost_answers_are_asked_back(tmp_path: Path) -> None:
+    assert copy(tmp_path / "project", "--defaults", "--quiet") == (0, "")
+    (tmp_path / "project" / ".copier-answers.yml").unlink()
+    code, output = copy(tmp_path / "project", "--defaults", "--quiet", "--overwrite")
+    assert code == 1
+    assert output.startswith(".copier-answers.yml must hold the answers of this project, and is missing: restore it")
+
+
+def test_defaults_alone_make_a_project(tmp_path: Path) -> None:
+    code, output = copy(tmp_path / "project", "--defaults", "--quiet")
+    assert (code, output) == (0, "")
+    recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
+    expected = default_answers() | {"own_files": [], "own_code": {}}
+    assert {name: value for name, value in recorded.items() if not name.startswith("_")} == expected
+
+
+def test_fixtures_refuse_answers_that_are_no_question() -> None:
+    check_answers({"framework": "flask"})
+    with pytest.raises(KeyError, match="app_nmae, package_name"):
+        check_answers({"app_nmae": "x", "package_name": "y", "port": 8000})
+
+
+def new(destination: Path | str, **variables: str) -> tuple[int, str]:
+    """Run `make new`; return its exit code and its last line, without make's own."""
+    assignments = [f"{name}={value}" for name, value in variables.items()]
+    result = run("make", "--silent", "new", f"DEST={destination}", *assignments, cwd=ROOT)
+    lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]
+    return result.returncode, lines[-1]
+
+
+def test_make_new_takes_answers_from_data(tmp_path: Path) -> None:
+    data = "app_name=my-shop framework=flask app_description='Sells \"$things\"'"
+    code, line = new(tmp_path / "shop", DATA=data)
+    assert code == 0, line
+    recorded = yaml.safe_load((tmp_path / "shop" / ".copier-answers.yml").read_text())
+    assert recorded["app_name"] == "my-shop"
+    assert recorded["framework"] == "flask"
+    assert recorded["app_description"] == 'Sells "$things"'
+    assert recorded["port"] == QUESTIONS["port"]["default"]
+    assert recorded["_src_path"] == str(ROOT), "an update must find the template from any folder"
+
+
+def test_make_new_takes_any_folder(tmp_path: Path) -> None:
+    folder = tmp_path / 'it\'s `my` "$HOME"'
+    code, line = new(folder, DATA="port=9000")
+    assert code == 0, line
+    assert (folder / "Dockerfile").is_file()
+
+
+def test_make_new_takes_answers_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "answers.yml").write_text("app_name: from-file\nport: 9000\n")
+    code, line = new(tmp_path / "project", ANSWERS=str(tmp_path / "answers.yml"))
+    assert code == 0, line
+    recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
+    assert (recorded["app_name"], recorded["port"]) == ("from-file", 9000)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"DATA": "app_nmae=x"}, "'app_nmae' is no question of this template: did you mean app_name?"),
+        ({"DATA": "package_name=x"}, "'package_name' is no question of this template: did you mean app_name?"),
+        ({"DATA": "port"}, "DATA must be written question=answer, with quotes around spaces, not 'port'."),
+        ({"DATA": "author_name=O'Neill"}, "DATA has a quote or a backslash without its partner: author_name=O'Neill"),
+        ({"DATA": "port=80"}, "port must be a whole number from 1024 to 65535, not '80'."),
+        ({"ANSWERS": "no-such-file.yml"}, "no-such-file.yml is no YAML file that can be read: "),
+    ],
+)
+def test_make_new_refuses_in_one_line(variables: dict[str, str], message: str, tmp_path: Path) -> None:
+    code, line = new(tmp_path / "project", **variables)
+    assert code != 0
+    assert line.startswith(message)
+    assert not (tmp_path / "project").exists()
+
+
+def test_make_new_wants_a_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    assert new(tmp_path)[1].endswith(" is there already: choose a folder that is new or empty.")
+    assert new("")[1] == "Say where the project goes: make new DEST=../my-service."
+
+
+def test_make_new_asks_and_asks_again_after_a_bad_answer(tmp_path: Path) -> None:
+    child = pexpect.spawn(
+        "make", ["new", f"DEST={tmp_path / 'asked'}"], cwd=ROOT, encoding="utf-8", timeout=30, dimensions=(40, 300)
+    )
+    child.expect("Name of the service")
+    child.send("\x15My App\r")
+    child.expect("try 'my-app'")
+    child.send("\x15asked\r")
+    for name in list(QUESTIONS)[1:]:
+        child.expect(re.escape(QUESTIONS[name]["help"][:20]))
+        child.send("\r")
+    child.expect("asked is ready")
+    child.expect(pexpect.EOF)
+    assert 'name = "asked"' in (tmp_path / "asked" / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"])
+def test_prompt_offers_the_servers_of_the_framework(framework: str, tmp_path: Path) -> None:
+    command = ["copy", "--trust", "--vcs-ref=HEAD", f"--data=framework={framework}", str(ROOT), str(tmp_path / "p")]
+    child = pexpect.spawn("copier", command, cwd=ROOT, encoding="utf-8", timeout=30, dimensions=(40, 300))
+    shown = ""
+    for name in QUESTIONS:
+        if name == "framework":
+            continue
+        child.expect(re.escape(QUESTIONS[name]["help"][:20]))
+        if name == "python_version":
+            shown = child.before or ""
+            break
+        child.send("\r")
+    child.close(force=True)
+    assert [server for server in CHOICES["server"] if server in shown] == [
+        server for server in CHOICES["server"] if (framework, server) in STACKS
+    ]
+
+
+def test_make_new_uses_the_checkout_and_not_its_newest_tag(template_clone: Path, tmp_path: Path) -> None:
+    check_run("git", "tag", "1.0.0", cwd=template_clone)
+    (template_clone / "template" / "only-in-the-checkout.txt").write_text("here\n")
+    new_py = [sys.executable, "-m", "tools.new", f"--destination={tmp_path / 'project'}", "--data=port=9000"]
+    output = check_run(*new_py, cwd=template_clone)
+    assert (tmp_path / "project" / "only-in-the-checkout.txt").read_text() == "here\n"
+    assert "has uncommitted changes" in output

@@ -1,0 +1,56 @@
+"""Facts of the template that several tests need: its questions, choices, versions and techniques."""
+
+import sys
+
+from packaging.version import Version
+
+from extensions.answers import OLDEST_POETRY
+from tests.support.commands import ROOT
+from tools import questionnaire
+
+COPIER_YML = questionnaire.read()
+QUESTIONS = questionnaire.questions()
+CHOICES = questionnaire.choices()
+# Each framework with each server.
+STACKS = questionnaire.stacks()
+# The default server of each framework.
+DEFAULTS = dict(reversed(STACKS))
+# Each server with one framework.
+SERVERS = list({server: (framework, server) for framework, server in STACKS}.values())
+# Each framework once, with different servers, for tests of one part that does not depend on the other.
+PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
+# Poetry on this machine locks and checks only projects that require the Python that runs it.
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The supported Poetry versions: the first release of each minor version, and the default.
+NEWEST_POETRY = questionnaire.versions()["poetry"]
+POETRIES = [
+    *(f"2.{minor}.0" for minor in range(Version(OLDEST_POETRY).minor, Version(NEWEST_POETRY).minor)),
+    NEWEST_POETRY,
+]
+# The number of hooks that pass on a new project: all except the one for rejected patches, which finds no file.
+PASSING_HOOKS = (ROOT / "template" / ".pre-commit-config.yaml.jinja").read_text(encoding="utf-8").count("- id: ") - 1
+# The folders of the workshop: one for each technique of the articles, and uv.
+TECHNIQUES = [
+    "01-naive",
+    "02-pinned-and-copied-late",
+    "03-dependencies-first",
+    "04-wheel",
+    "05-builder-app-dev",
+    "06-environment-copied",
+    "07-cache-mounts",
+    "08-two-stages-prebuilt",
+    "uv",
+]
+# A text that breaks out of weak quoting in Jinja, shells, TOML, YAML, Dockerfiles and HTML.
+HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
+# The variables that every production container reads.
+VARIABLES = [
+    "PORT",
+    "HOST",
+    "WEB_CONCURRENCY",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "FORWARDED_ALLOW_IPS",
+    "GRACEFUL_TIMEOUT",
+    "MAX_REQUESTS",
+]

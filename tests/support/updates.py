@@ -1,0 +1,157 @@
+"""Releases of a template, updates of its projects, and the edits that teams make."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from copier import run_copy
+
+from tests.support.commands import ROOT, check_run, run
+from tests.support.files import replace
+
+PACKAGE = Path("src/my_service")
+NEW_LOCK = "run make lock"
+COMMENTS = {".md": "<!-- {} -->\n", ".json": "", ".lock": ""}
+OURS, THEIRS = "<<<<<<< before updating", ">>>>>>> after updating"
+TAGS = run("git", "tag", "--merged=HEAD", cwd=ROOT).stdout.split()
+
+
+def improve(template: Path, word: str) -> None:
+    """Change every file of a template that may hold a comment, in its first line or, after a `#!`, its second."""
+    for file in sorted((template / "template").rglob("*")):
+        name = re.sub(r"{%.*?%}", "", file.name).removesuffix(".jinja")
+        comment = COMMENTS.get(Path(name).suffix, "# {}\n").format(word)
+        if not file.is_file() or "answers_file" in name:
+            continue
+        text = file.read_text()
+        head = text.index("\n") + 1 if text.startswith("#!") else 0
+        file.write_text(text[:head] + comment + text[head:])
+
+
+def copy(template: Path, version: str, folder: Path, **answers: Any) -> Path:
+    """Make a project of a version of a template, and return its folder."""
+    run_copy(str(template), folder, data=answers, vcs_ref=version, defaults=True, unsafe=True, quiet=True)
+    return folder
+
+
+def update(project: Path, version: str = "", **answers: Any) -> str:
+    """Update a project as its README says, without questions, and return what Copier said."""
+    data = [f"--data={question}={answer}" for question, answer in answers.items()]
+    options = ["--trust", "--defaults", *data, *([f"--vcs-ref={version}"] if version else [])]
+    return check_run("copier", "update", *options, cwd=project)
+
+
+def refusal(project: Path, *options: str) -> str:
+    """Return the last line of an update that must be refused and change nothing."""
+    result = run("copier", "update", "--trust", "--defaults", *options, cwd=project)
+    assert result.returncode == 1, result.stdout
+    assert changes(project) == []
+    assert "Traceback" not in result.stdout
+    return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
+
+
+def changes(project: Path) -> list[str]:
+    """Return what `git status` says of a project, a line for each file."""
+    return check_run("git", "status", "--porcelain", "--untracked-files=all", cwd=project).splitlines()
+
+
+def files(project: Path) -> dict[str, str]:
+    """Return the text of each file of a project, without git's, by its path."""
+    paths = (path for path in sorted(project.rglob("*")) if path.is_file() and ".git" not in path.parts)
+    return {str(path.relative_to(project)): path.read_text() for path in paths}
+
+
+def check_advice(project: Path, said: str) -> None:
+    """Check that Copier's last words ask for a new lock exactly where Poetry does."""
+    is_fresh = run("poetry", "check", "--lock", cwd=project).returncode == 0
+    assert (NEW_LOCK in said) is not is_fresh, said
+
+
+# --- edits of teams --------------------------------------------------------------------------------------------------
+
+Edit = Callable[[Path], None]
+
+
+def append(file: Path, text: str) -> None:
+    """Add a text at the end of a file."""
+    file.write_text(file.read_text() + text)
+
+
+def write_code(project: Path) -> None:
+    """Add to the code, and to its tests."""
+    append(project / PACKAGE / "app.py", "\nEDITED = True\n")
+    append(project / PACKAGE / "settings.py", "\nEDITED = True\n")
+    append(project / "tests" / "test_app.py", "\n\ndef test_more() -> None:\n    assert True\n")
+
+
+def add_files(project: Path) -> None:
+    """Add a module, a folder of data and a document."""
+    (project / PACKAGE / "orders.py").write_text('"""Orders."""\n')
+    (project / "data").mkdir()
+    (project / "data" / "größe.txt").write_text("42\n")
+    (project / "NOTES.md").write_text("# Notes\n")
+
+
+def delete_starter_files(project: Path) -> None:
+    """Delete what a service may do without."""
+    for name in ("tests/test_app.py", "tests/test_logs.py", ".vscode/launch.json", ".editorconfig"):
+        (project / name).unlink()
+
+
+def change_the_makefile(project: Path) -> None:
+    """Change a target, and add one."""
+    replace(project / "Makefile", "pytest --cov $(ARGS)", "pytest --cov --cov-branch $(ARGS)")
+    append(project / "Makefile", "\n.PHONY: seed\nseed: ## Fill the database\n\t@echo seeding\n")
+
+
+def add_a_compose_service(project: Path) -> None:
+    """Add a database to what Compose starts here, and a volume for it."""
+    database = "services:\n  db:\n    image: postgres:18\n    volumes:\n      - db:/var/lib/postgresql\n\n"
+    replace(project / "docker-compose.override.yml", "services:\n", database)
+    append(project / "docker-compose.override.yml", "  db:\n")
+
+
+def change_the_dockerfile(project: Path) -> None:
+    """Install a Debian package, and change an instruction."""
+    replace(project / "Dockerfile", 'ARG RUNTIME_PACKAGES=""', 'ARG RUNTIME_PACKAGES="libpq5"')
+    replace(project / "Dockerfile", "--interval=10s", "--interval=15s")
+
+
+def change_the_readme(project: Path) -> None:
+    """Describe the service in the team's words."""
+    replace(project / "README.md", "## Run\n", "## What it is for\n\nOrders.\n\n## Run\n")
+
+
+def change_the_ci_job(project: Path) -> None:
+    """Give the CI job more time, where there is one."""
+    for workflow in project.glob(".github/workflows/ci.yml"):
+        replace(workflow, "timeout-minutes: 15", "timeout-minutes: 45")
+    for pipeline in project.glob(".gitlab-ci.yml"):
+        replace(pipeline, "timeout: 15 minutes", "timeout: 45 minutes")
+
+
+def change_the_settings(project: Path) -> None:
+    """Change the version, and the settings of the server and of git."""
+    replace(project / "pyproject.toml", 'version = "0.1.0"', 'version = "3.2.1"')
+    for settings_file in project.glob("gunicorn.conf.py"):
+        append(settings_file, "\nEDITED = True\n")
+    append(project / ".gitignore", "/data/\n")
+
+
+EDITS: list[Edit] = [
+    write_code,
+    add_files,
+    change_the_makefile,
+    add_a_compose_service,
+    change_the_dockerfile,
+    change_the_readme,
+    change_the_ci_job,
+    change_the_settings,
+]
+
+
+def edit_everything(project: Path) -> None:
+    """Do all of it to one project."""
+    for edit in EDITS:
+        edit(project)

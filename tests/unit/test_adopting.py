@@ -1,0 +1,233 @@
+"""What the extensions find in a project that moves in, and the steps that they name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extensions.adopting import read_project
+from extensions.advice import moving_in_steps
+from extensions.destination import files_in_the_way, import_root
+from tests.support.adopters import FACTORY, application, poetry_1, poetry_2
+from tests.support.commands import check_run
+from tests.support.template import CHOICES
+
+FASTAPI, FLASK, CREATE_APP = application("fastapi"), application("flask"), FACTORY.format("")
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write files to a folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def read(folder: Path, files: dict[str, str], pyproject: str = "") -> dict[str, Any]:
+    """Return what is found in a project with these files."""
+    write(folder, {"pyproject.toml": pyproject or poetry_2(), **files})
+    return read_project(folder, CHOICES["python_version"], "3.14")
+
+
+@pytest.mark.parametrize(
+    ("files", "app_import", "root"),
+    [
+        ({"main.py": FASTAPI}, "main:app", "."),
+        ({"src/shop/main.py": FASTAPI, "src/shop/__init__.py": ""}, "shop.main:app", "src"),
+        ({"src/shop/main.py": FASTAPI + "\nimport shop.x\n", "src/shop/x.py": ""}, "shop.main:app", "src"),
+        ({"backend/app/main.py": "import app.x\n" + FASTAPI, "backend/app/x.py": ""}, "app.main:app", "backend"),
+        ({"app/main.py": "import x\n" + FASTAPI, "app/x.py": ""}, "main:app", "app"),
+        ({"app/main.py": "from .x import y\n" + FASTAPI, "app/x.py": "y = 1\n"}, "app.main:app", "."),
+        ({"shop/__init__.py": CREATE_APP}, "shop:create_app()", "."),
+        (
+            {"shop/__init__.py": CREATE_APP, "wsgi.py": "from shop import create_app\napp = create_app()\n"},
+            "wsgi:app",
+            ".",
+        ),
+        ({"shop.py": FACTORY.format("config"), "run.py": "import shop\nsite = shop.create_app({})\n"}, "run:site", "."),
+        ({"shop.py": FACTORY.format("config=None")}, "shop:create_app()", "."),
+        ({"shop.py": FACTORY.format("config")}, "", "src"),
+        ({"shop.py": "import flask\napp: flask.Flask = flask.Flask(__name__)\n"}, "shop:app", "."),
+        ({"a.py": FLASK, "script.py": FLASK + "\napp.run()\n"}, "a:app", "."),
+        ({"tests/app.py": FLASK, "env/pyvenv.cfg": "", "env/lib/app.py": FLASK, ".x/app.py": FLASK}, "", "src"),
+        ({"broken.py": "print 'x'\n", "good.py": FLASK}, "good:app", "."),
+        ({"a.py": FASTAPI, "b.py": FASTAPI, "Procfile": "web: uvicorn b:app --port 80\n"}, "b:app", "."),
+        ({"a.py": FASTAPI, "b.py": FASTAPI, "Dockerfile": 'CMD ["uvicorn", "b:app"]\n'}, "b:app", "."),
+        (
+            {"x/app.py": FLASK, "x/b.py": FLASK, "start.sh": "exec gunicorn -w 4 -b 0.0.0.0:80 x.b:app\n"},
+            "x.b:app",
+            ".",
+        ),
+        ({"api.py": FASTAPI.replace("app", "api"), "main.py": "import api\n" + FASTAPI}, "main:app", "."),
+    ],
+)
+def test_application_is_found(files: dict[str, str], app_import: str, root: str, tmp_path: Path) -> None:
+    project = read(tmp_path, files)
+    assert (project["app_import"], project["root"]) == (app_import, root)
+
+
+def test_application_that_is_named_is_imported_from_where_it_is(tmp_path: Path) -> None:
+    project = read(tmp_path, {"main.py": FASTAPI, "back/shop/web.py": "", "back/other/__init__.py": ""})
+    assert import_root("main:app", project, tmp_path) == "."
+    assert import_root("shop.web:site", project, tmp_path) == "back"
+    assert import_root("other:site", project, tmp_path) == "back"
+    assert import_root("shop.missing:site", project, tmp_path) == ""
+    assert import_root("main:app", {}, tmp_path) == "", "a new project"
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "framework"),
+    [
+        (poetry_1('flask = "*"'), {}, "flask"),
+        (poetry_2("Flask[async]>=2"), {}, "flask"),
+        (poetry_2("fastapi", "flask"), {"main.py": FLASK}, "flask"),
+        (poetry_1(more="[tool.poetry.group.web.dependencies]\nfastapi = '*'\n[tool.poetry.x]\n"), {}, "fastapi"),
+        (poetry_2(), {}, ""),
+    ],
+)
+def test_framework_is_that_of_the_application_or_a_dependency(
+    pyproject: str, files: dict[str, str], framework: str, tmp_path: Path
+) -> None:
+    assert read(tmp_path, files, pyproject)["framework"] == framework
+
+
+WHEELS = """
+[[package]]
+name = "{}"
+version = "1.2.3"
+files = [{{ file = "a-1.2.3-{}-linux_x86_64.whl" }}, {{ file = "a-1.2.3.tar.gz" }}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "files", "expected", "narrower"),
+    [
+        (">=3.11", {}, "3.14", False),
+        (">=3.11,<3.13", {}, "3.12", False),
+        ("^3.9", {}, "3.14", True),
+        ("^3.12", {}, "3.14", False),
+        ("~3.12", {}, "3.12", False),
+        ("3.12.*", {}, "3.12", False),
+        ("==3.13.2", {}, "3.13", False),
+        ("~3.11 || ~3.13", {}, "3.13", True),
+        (">=3.11,!=3.14.*", {}, "3.13", False),
+        (">=3.15", {}, "3.15", False),
+        ("3.8.10", {}, "3.11", False),
+        (">=3.11", {".python-version": "3.12.4\n"}, "3.12", False),
+        (">=3.11", {".python-version": "3.8\n", "Dockerfile": "FROM docker.io/python:3.13-slim AS x\n"}, "3.13", False),
+        (">=3.11", {"poetry.lock": WHEELS.format("a", "cp312-cp312") + WHEELS.format("b", "py3-none")}, "3.12", False),
+        (">=3.11", {"poetry.lock": WHEELS.format("a", "cp38-abi3")}, "3.14", False),
+        (">=3.11", {"poetry.lock": WHEELS.format("a", "cp39-cp39")}, "3.11", False),
+        (">=3.11", {"poetry.lock": '[metadata.files]\na = [{ file = "a-1-cp311-cp311-x.whl" }]\n'}, "3.11", False),
+    ],
+)
+def test_python_is_the_newest_that_the_project_supports(
+    python: str, files: dict[str, str], expected: str, narrower: bool, tmp_path: Path
+) -> None:
+    for number, pyproject in enumerate((poetry_1(python=python), poetry_2(python=python))):
+        project = read(tmp_path / str(number), files, pyproject)
+        assert (project["python_version"], project["allows_older"]) == (expected, narrower)
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "is_package"),
+    [
+        (poetry_2(), {"my_shop/__init__.py": ""}, True),
+        (poetry_2(), {"src/my_shop/__init__.py": ""}, True),
+        (poetry_1(), {"my_shop.py": ""}, True),
+        (poetry_1(more='packages = [{ include = "x" }]\n'), {"x/__init__.py": ""}, True),
+        (poetry_2(), {"main.py": ""}, False),
+        (poetry_1(more="package-mode = false\n"), {"my_shop.py": ""}, False),
+        ('[project]\nname = "my-shop"\n', {"my_shop.py": ""}, False),
+    ],
+)
+def test_package_is_installed_if_poetry_finds_it(
+    pyproject: str, files: dict[str, str], is_package: bool, tmp_path: Path
+) -> None:
+    assert read(tmp_path, files, pyproject)["is_package"] is is_package
+
+
+def test_variables_and_packages_are_those_that_nothing_gives_a_default(tmp_path: Path) -> None:
+    code = (
+        'import os\na = os.environ["A"] + os.getenv("B", "") + os.getenv("C") + os.environ.get("D")\n'
+        'os.environ["E"] = "1"\n\n\nclass Settings(BaseSettings):\n    f: str\n    g: int = 1\n'
+    )
+    docker = "RUN apt-get update && apt-get install -y --no-install-recommends \\\n    gcc libpq-dev \\\n    file\n"
+    project = read(tmp_path, {"main.py": code, "Dockerfile": docker + "RUN apt install -qq tini && true\n"})
+    assert project["variables"] == ["A", "C", "D", "F"]
+    assert project["system_packages"] == ["gcc", "libpq-dev", "file", "tini"]
+
+
+OURS = """
+    [project]
+    requires-python = ">=3.14,<3.15"
+    dependencies = ["uvicorn (>=0.54.0,<0.55.0)", "structlog (>=26)"]
+    [dependency-groups]
+    dev = ["mypy (>=1)", "pytest (>=9)"]
+"""
+
+
+# The lines of the template's Dockerfile that the steps are about.
+DOCKERFILE = 'ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""\nENV HEALTH_PATH={}\nFROM base AS production\n'
+
+
+def steps(
+    folder: Path, files: dict[str, str], pyproject: str, own: tuple[str, ...] = (), starter: bool = False
+) -> list[str]:
+    """Return the steps for a project with these files that has moved in."""
+    project = read(folder, files, pyproject)
+    context = {"_copier_conf": {"dst_path": folder}, "project": project, "required": OURS, "server": "uvicorn"}
+    in_the_way = files_in_the_way(["pyproject.toml", *own], folder)
+    return moving_in_steps({**context, "recopy": "copier recopy", "has_starter": starter}, in_the_way)
+
+
+def test_steps_are_those_that_are_left(tmp_path: Path) -> None:
+    files = {
+        "main.py": FASTAPI,
+        "Dockerfile": DOCKERFILE.format("/health"),
+        ".gitignore": "x/\n",
+    }
+    left = steps(tmp_path, files, poetry_1('fastapi = "*"', python="^3.9"))
+    assert [step.partition("  # ")[0] for step in left][1:] == [
+        'pyproject.toml: set python = ">=3.14,<3.15"',
+        'make add PKG="uvicorn>=0.54.0,<0.55.0"',
+        'make add PKG="pytest>=9" GROUP=dev',
+        "Dockerfile: set HEALTH_PATH=/openapi.json",
+    ]
+    write(tmp_path, {"Dockerfile": DOCKERFILE.format("/"), ".dockerignore": "**/.venv\n**/x\n"})
+    dependencies = ('fastapi = "*"', 'uvicorn = "*"', 'pytest = "*"')
+    assert steps(tmp_path, {}, poetry_1(*dependencies, python=">=3.14,<3.15")) == ["make lock"]
+
+
+@pytest.mark.parametrize(("locked", "raised"), [("0.30.1", True), ("0.54.0", False), ("0.54.1", False), ("1.0", False)])
+def test_server_that_is_too_old_is_raised(locked: str, raised: bool, tmp_path: Path) -> None:
+    lock = WHEELS.format("uvicorn", "py3-none").replace("1.2.3", locked) + '[metadata]\nlock-version = "2.1"\n'
+    files = {"poetry.lock": lock, "main.py": FASTAPI, "Dockerfile": DOCKERFILE.format("/")}
+    left = steps(tmp_path, files, poetry_2("fastapi", "uvicorn", "pytest", python=">=3.14,<3.15"))
+    command = f'make add PKG="uvicorn>=0.54.0,<0.55.0"  # raises uvicorn from {locked}'
+    assert left == [command if raised else "make lock"]
+
+
+def test_package_without_a_wheel_for_the_python_is_upgraded(tmp_path: Path) -> None:
+    lock = WHEELS.format("a", "cp39-cp39") + WHEELS.format("b", "cp39-cp39").replace("a-1.2.3.tar.gz", "b-none-any.whl")
+    files = {"poetry.lock": lock + WHEELS.format("c", "cp314-cp314"), "main.py": FASTAPI}
+    left = steps(tmp_path, files, poetry_2("fastapi", "uvicorn", "pytest", python=">=3.14,<3.15"))
+    assert "make upgrade  # no wheel of a is for the Python of the image" in left
+
+
+def test_lock_that_poetry_cannot_read_is_removed_first(tmp_path: Path) -> None:
+    files = {"poetry.lock": '[[package]]\nname = "a"\nversion = "1"\n[metadata]\n', "main.py": FASTAPI}
+    left = steps(tmp_path, files, poetry_2("fastapi", python=">=3.14,<3.15"))
+    commands = [" ".join(step.split()[:2]) for step in left]
+    assert commands[:3] == ["rm poetry.lock", "make add", "make add"], left
+
+
+def test_lock_that_git_ignores_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, {".dockerignore": "**/.venv\n"})
+    (step, *_) = steps(tmp_path, {".gitignore": "x/\n/poetry.lock\n"}, poetry_2())
+    check_run("sh", "-ec", step, cwd=tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "x/\n"
+    assert (tmp_path / ".dockerignore").read_text() == "**/.venv\n**/x\n"
+
+
+def test_nothing_is_left_in_a_new_project(tmp_path: Path) -> None:
+    assert moving_in_steps({"_copier_conf": {"dst_path": tmp_path}, "project": {}}, []) == []

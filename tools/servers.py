@@ -1,0 +1,207 @@
+"""Measure the production images of each framework and server side by side, and show the results in the README.
+
+`make bench-servers` runs this with the tools of `.venv`. The load comes from wrk, in a container of its own on a
+network that only the two share. It takes about six minutes and wants a machine that does nothing else.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+from tools.locks import ROOT, render
+from tools.questionnaire import base_image, stacks
+
+RESULTS = ROOT / "benchmarks" / "servers.json"
+BLOCK = re.compile(r"(?<=<!-- servers -->\n).*(?=<!-- /servers -->)", re.DOTALL)
+NAME = "bench-servers"
+ROUNDS = 3
+SECONDS = 8
+CONNECTIONS = 64
+PORT = 18765
+LOAD = f"FROM {base_image()}\nRUN apt-get update -qq && apt-get install -qq --yes wrk\n"
+# A request that waits, as for a database.
+WAIT = {
+    "fastapi": """
+
+@app.get("/wait")
+async def wait() -> str:
+    import asyncio
+    await asyncio.sleep(0.01)
+    return ""
+""",
+    "flask": """
+
+@routes.get("/wait")
+def wait() -> str:
+    import time
+    time.sleep(0.01)
+    return ""
+""",
+}
+# Prints the memory of a container's processes, in KiB; what they share counts once. Pages of files are left out: how
+# many of those a process is charged for depends on what else runs on the machine.
+MEMORY = (
+    "import pathlib, re; print(sum(int(re.search(r'^Pss_Anon: +(\\d+)', text, re.M)[1]) for text in "
+    "(file.read_text() for file in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup')) if text))"
+)
+# What is measured, by its name in a result: the heading and how a value is written.
+COLUMNS = {
+    "requests": ("requests/s", "{:.0f}"),
+    "p99": ("p99, ms", "{:.1f}"),
+    "wait_requests": ("requests/s that wait 10 ms", "{:.0f}"),
+    "wait_p99": ("their p99, ms", "{:.1f}"),
+    "memory": ("memory of one worker, MB", "{:.0f}"),
+    "worker": ("of each further worker, MB", "{:.0f}"),
+    "start": ("start to first 200, s", "{:.2f}"),
+    "size": ("image, MB", "{:.0f}"),
+}
+
+Result = dict[str, float]
+
+
+def docker(*arguments: str, cwd: Path = ROOT) -> str:
+    """Run Docker and return what it printed.
+
+    Raises:
+        SystemExit: It failed; its output is the message.
+    """
+    result = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise SystemExit(f"docker {' '.join(arguments)} failed:\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def add_routes(project: Path, routes: str) -> Path:
+    """Add routes to the application of a rendered project, before Flask's factory, and return its file."""
+    (app,) = project.glob("src/*/app.py")
+    before, marker, after = app.read_text().partition("\n\ndef create_app")
+    app.write_text(before + routes + marker + after)
+    return app
+
+
+def build(folder: Path, framework: str, server: str) -> str:
+    """Build the production image of a project with a route that waits, and return its name."""
+    project = render(folder / f"{framework}-{server}", framework=framework, server=server)
+    add_routes(project, WAIT[framework])
+    tag = f"{NAME}:{framework}-{server}"
+    docker("build", "--quiet", f"--tag={tag}", ".", cwd=project)
+    return tag
+
+
+@contextmanager
+def running(tag: str, workers: int) -> Iterator[float]:
+    """Run an image with so many workers, and yield the seconds that it took to the first 200."""
+    options = ("--read-only", "--cap-drop=ALL", f"--network={NAME}", "--network-alias=service")
+    start = time.monotonic()
+    docker(
+        "run", "--detach", f"--name={NAME}", *options, f"--publish=127.0.0.1:{PORT}:8000",
+        f"--env=WEB_CONCURRENCY={workers}", tag,
+    )  # fmt: skip
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.01)
+        yield time.monotonic() - start
+    finally:
+        docker("rm", "--force", NAME)
+
+
+def load(path: str) -> tuple[float, float]:
+    """Send requests for some seconds; return how many a second were answered, and their p99 in milliseconds."""
+    command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", f"http://service:8000{path}")
+    output = docker("run", "--rm", f"--network={NAME}", f"{NAME}:wrk", *command)
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"Requests failed:\n{output}")
+    (requests,) = re.findall(r"Requests/sec: +([\d.]+)", output)
+    ((p99, unit),) = re.findall(r"99% +([\d.]+)(us|ms|s)", output)
+    return float(requests), float(p99) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+
+def memory() -> float:
+    """Return the memory of the running container, in MB."""
+    command = ("exec", "--user=0", "--privileged", NAME, "python", "-ISc", MEMORY)
+    return int(docker(*command)) * 1024 / 1e6
+
+
+def measure(tag: str) -> Result:
+    """Measure an image once: under load with one worker, and at rest with one and with three."""
+    with running(tag, workers=1) as start:
+        load("/")  # warm up
+        requests, p99 = load("/")
+        wait_requests, wait_p99 = load("/wait")
+    at_rest = []
+    for workers in (1, 3):
+        with running(tag, workers):
+            time.sleep(2)
+            at_rest.append(memory())
+    worker = (at_rest[1] - at_rest[0]) / 2
+    size = int(docker("image", "inspect", "--format={{.Size}}", tag)) / 1e6
+    return {
+        "requests": requests,
+        "p99": p99,
+        "wait_requests": wait_requests,
+        "wait_p99": wait_p99,
+        "memory": at_rest[0],
+        "worker": worker,
+        "start": start,
+        "size": size,
+    }
+
+
+def table(results: dict[str, Result], about: str) -> str:
+    """Return the README's lines about results: what was measured, and a table."""
+    lines = [
+        "| | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |",
+        "| --- | " + " | ".join("---:" for _ in COLUMNS) + " |",
+        *(
+            f"| {stack} | " + " | ".join(form.format(result[name]) for name, (_, form) in COLUMNS.items()) + " |"
+            for stack, result in results.items()
+        ),
+    ]
+    return "\n".join(["", about, "", *lines, ""]) + "\n"
+
+
+def main() -> None:
+    """Measure each framework with each server, in interleaved rounds; then renew the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        tags = {f"{framework}, {server}": build(Path(folder), framework, server) for framework, server in stacks()}
+        Path(folder, "Dockerfile").write_text(LOAD)
+        docker("build", "--quiet", f"--tag={NAME}:wrk", f"--file={folder}/Dockerfile", folder)
+    docker("network", "create", NAME)
+    values: dict[str, list[Result]] = {stack: [] for stack in tags}
+    try:
+        for number, (stack, tag) in product(range(ROUNDS), tags.items()):
+            print(f"round {number + 1}: {stack}", flush=True)
+            values[stack].append(measure(tag))
+    finally:
+        docker("network", "rm", NAME)
+        docker("image", "rm", "--force", f"{NAME}:wrk", *tags.values())
+    results = {
+        stack: {name: statistics.median(result[name] for result in rounds) for name in COLUMNS}
+        for stack, rounds in values.items()
+    }
+    about = (
+        f"Medians of {ROUNDS} interleaved rounds on {time.strftime('%Y-%m-%d')}: one worker, on {os.cpu_count()} CPUs "
+        f"that it shares with wrk, {CONNECTIONS} connections, each request logged, {base_image()}, Docker "
+        f"{docker('version', '--format={{.Server.Version}}').strip()}."
+    )
+    RESULTS.write_text(json.dumps({"about": about, "median": results, "values": values}, indent=2) + "\n")
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(BLOCK.sub(lambda _: table(results, about), text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
