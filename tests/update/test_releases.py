@@ -11,7 +11,7 @@ import yaml
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
 from tests.support.template import COPIER_YML
-from tests.support.updates import OURS, changes, copy, files, update
+from tests.support.updates import OURS, changes, copy, files, update, write_news
 
 # --- migrations ------------------------------------------------------------------------------------------------------
 
@@ -44,9 +44,10 @@ def rename(template: Path, old: str = OLD, new: str = NEW) -> None:
 
 def test_release_with_a_rename_passes_the_checks_and_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
     """A rename is released as CONTRIBUTING says: migration, commit, `make release`."""
-    commit(template_clone, "first release", tag="1.0.0")
+    write_news(template_clone)
+    check_run("python", "-m", "tools.release", "1.0.0", cwd=template_clone)
     rename_file(template_clone, OLD, NEW)
-    commit(template_clone, "feat!: move the entrypoint")
+    write_news(template_clone)
     check_run("python", "-m", "tools.release", "1.1.0", cwd=template_clone)
     check_run("pytest", "-n0", "-q", "tests/render/test_trust.py", "tests/unit/test_release.py", cwd=template_clone)
     project = copy(template_clone, "1.0.0", tmp_path / "project")
