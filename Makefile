@@ -37,11 +37,12 @@ lint: setup ## Run every check of .pre-commit-config.yaml on every file
 
 .PHONY: docs
 docs: setup ## Build the documentation as a site, in site/
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html"
 
 .PHONY: docs-serve
 docs-serve: setup ## Serve the documentation on localhost:8000, with reloads
-	@$(BIN)/mkdocs serve --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
 .PHONY: locks
 locks: setup ## Renew and check the poetry.lock files that the template ships; needs Docker
