@@ -136,18 +136,19 @@ def test_build_backend_is_the_one_of_the_pinned_poetry(render: Render) -> None:
     assert backend["requires"] == [f"poetry-core=={locked['poetry-core']}"]
 
 
-def test_readme_shows_the_results_that_are_kept() -> None:
-    found = bench.BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found is not None
-    assert found[0] == bench.block(bench.RESULTS)
+def test_documents_show_the_results_that_are_kept() -> None:
+    for page, lines in bench.PAGES.items():
+        found = bench.BLOCK.search(page.read_text(encoding="utf-8"))
+        assert found is not None, page
+        assert found[0] == lines(bench.RESULTS), page
     for framework in CHOICES["framework"]:
         results = json.loads((bench.RESULTS / framework / "results.json").read_text())
         assert list(results["techniques"]) == [*TECHNIQUES, "project"]
 
 
-def test_readme_shows_how_the_servers_compare() -> None:
+def test_page_of_the_servers_shows_how_they_compare() -> None:
     results = json.loads(servers.RESULTS.read_text())
-    found = servers.BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    found = servers.BLOCK.search(servers.PAGE.read_text(encoding="utf-8"))
     assert found is not None
     assert found[0] == servers.table(results["median"], results["about"])
     assert list(results["median"]) == [", ".join(stack) for stack in STACKS]
@@ -165,7 +166,6 @@ def test_oldest_poetry_agrees(render: Render) -> None:
 
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-EXTENSIONS = NUMBERS[len(list((ROOT / "extensions").glob("*.py")))]
 SAID = {
     r"Copier itself must be ([\d.]+) or newer": COPIER_YML["_min_copier_version"],
     r"; ([\d.]+) is the oldest that reads the lock": answers.OLDEST_POETRY,
@@ -174,13 +174,15 @@ SAID = {
     r"Docker \(Engine (\d+) or newer\)": "25",
     r"update it to (\d+) or newer": "25",
     rf"({'|'.join(NUMBERS)}) other ways to build the image": NUMBERS[len(TECHNIQUES)],
-    r"(\w+) files of (?:pure )?functions": EXTENSIONS,
 }
 
 
 @pytest.mark.parametrize(("pattern", "value"), SAID.items())
 def test_documents_state_the_facts(pattern: str, value: str) -> None:
-    names = ("README.md", "copier.yml", "template/README.md.jinja", "template/docker/doctor.sh.jinja")
+    names = (
+        *("README.md", "docs/questions.md", "copier.yml"),
+        *("template/README.md.jinja", "template/docker/doctor.sh.jinja"),
+    )
     texts = [" ".join((ROOT / name).read_text().split()) for name in names]
     assert {found for text in texts for found in re.findall(pattern, text)} == {value}
 

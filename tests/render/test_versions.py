@@ -113,7 +113,8 @@ def test_base_image_is_one_value() -> None:
 
 def test_documents_name_no_newest_python() -> None:
     newest = CHOICES["python_version"][-1]
-    for name in ("README.md", "CONTRIBUTING.md", "copier.yml", "data/facts.yml", ".ci/run"):
+    pages = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")]
+    for name in ("README.md", "CONTRIBUTING.md", *pages, "copier.yml", "data/facts.yml", ".ci/run"):
         text = re.sub(r"<!-- (\w+) -->.*<!-- /\1 -->", "", (ROOT / name).read_text(), flags=re.DOTALL)
         assert text.count(newest) == (name == "data/facts.yml"), name
 
