@@ -37,7 +37,7 @@ def found_by_renovate() -> dict[str, str]:
     found: dict[str, str] = {}
     for manager in renovate(OWN)["customManagers"]:
         patterns = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
-        files = ("copier.yml", "template/pyproject.toml.jinja")
+        files = ("data/versions.yml", "template/pyproject.toml.jinja")
         named = [file for file in files if any(pattern.search(file) for pattern in patterns)]
         assert named, manager
         for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.commands import ROOT, check_run
+from tests.support.template import COPIER_YML
 
 DOCS = ROOT / "docs"
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -109,8 +110,7 @@ def test_readme_is_short() -> None:
 
 
 def test_page_of_the_questions_has_a_row_for_each_question() -> None:
-    questionnaire = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    asked = [name for name, question in questionnaire.items() if isinstance(question, dict) and "help" in question]
+    asked = [name for name, question in COPIER_YML.items() if isinstance(question, dict) and "help" in question]
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "questions.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == asked
 
