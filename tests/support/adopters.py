@@ -174,9 +174,10 @@ ADOPTERS = {
             f"    image: {PEER}\n    command: [python, -m, http.server]\n    volumes: [data:/data]\n\n"
             "volumes:\n  data:\n",
             "api/config.py": "from pydantic_settings import BaseSettings\n\n\n"
-            "class Settings(BaseSettings):\n    shop_name: str\n",
+            "class Settings(BaseSettings):\n    model_config = {'env_prefix': 'SHOP_'}\n    name: str\n"
+            "    size: int = 1\n",
             "api/main.py": application(
-                "fastapi", "os.environ['GREETING'] + Settings().shop_name", "import os\nfrom config import Settings"
+                "fastapi", "os.environ['GREETING'] + Settings().name", "import os\nfrom config import Settings"
             ),
         },
         "main:app",

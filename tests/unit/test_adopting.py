@@ -114,6 +114,7 @@ files = [{{ file = "a-1.2.3-{}-linux_x86_64.whl" }}, {{ file = "a-1.2.3.tar.gz" 
         ("3.8.10", {}, "3.11", False),
         (">=3.11", {".python-version": "3.12.4\n"}, "3.12", False),
         (">=3.11", {".python-version": "3.8\n", "Dockerfile": "FROM docker.io/python:3.13-slim AS x\n"}, "3.13", False),
+        ("^3.10", {"Dockerfile": "FROM python:3.10-slim\n"}, "3.11", True),
         (">=3.11", {"poetry.lock": WHEELS.format("a", "cp312-cp312") + WHEELS.format("b", "py3-none")}, "3.12", False),
         (">=3.11", {"poetry.lock": WHEELS.format("a", "cp38-abi3")}, "3.14", False),
         (">=3.11", {"poetry.lock": WHEELS.format("a", "cp39-cp39")}, "3.11", False),
@@ -146,15 +147,78 @@ def test_package_is_installed_if_poetry_finds_it(
     assert read(tmp_path, files, pyproject)["is_package"] is is_package
 
 
-def test_variables_and_packages_are_those_that_nothing_gives_a_default(tmp_path: Path) -> None:
-    code = (
-        'import os\na = os.environ["A"] + os.getenv("B", "") + os.getenv("C") + os.environ.get("D")\n'
-        'os.environ["E"] = "1"\n\n\nclass Settings(BaseSettings):\n    f: str\n    g: int = 1\n'
-    )
+SETTINGS = '''
+import os
+a = os.environ["A"] + os.getenv("B", "") + os.getenv("C") + os.environ.get("D")
+os.environ["E"] = "1"
+once, again = os.getenv("I", "x"), os.environ["I"]
+
+
+class Settings(BaseSettings):
+    """Read from variables.
+
+    Example: an example
+    """
+
+    f: str
+    g: int = 1
+
+
+class Mail(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="MAIL_")
+    host: str = Field(..., min_length=3)
+    port: int = Field(gt=0)
+    user: str = Field(default="me")
+    secret: str = Field("x", min_length=1)
+'''
+
+
+def test_variables_are_those_that_the_code_reads(tmp_path: Path) -> None:
+    project = read(tmp_path, {"main.py": SETTINGS, "docs/conf.py": "import os\nos.environ['READTHEDOCS']\n"})
+    needed = ["A", "C", "D", "F", "I", "MAIL_HOST", "MAIL_PORT"]
+    assert project["required"] == needed
+    assert project["variables"] == sorted([*needed, "B", "G", "MAIL_SECRET", "MAIL_USER"])
+
+
+def test_version_from_git_is_a_variable_of_the_build(tmp_path: Path) -> None:
+    build = '[build-system]\nrequires = []\nbuild-backend = "poetry_dynamic_versioning.backend"\n'
+    project = read(tmp_path, {"main.py": FASTAPI}, build)
+    assert (project["required"], project["variables"]) == (["POETRY_DYNAMIC_VERSIONING_BYPASS"], [])
+
+
+def test_system_packages_are_those_of_the_own_dockerfile(tmp_path: Path) -> None:
     docker = "RUN apt-get update && apt-get install -y --no-install-recommends \\\n    gcc libpq-dev \\\n    file\n"
-    project = read(tmp_path, {"main.py": code, "Dockerfile": docker + "RUN apt install -qq tini && true\n"})
-    assert project["variables"] == ["A", "C", "D", "F"]
+    project = read(tmp_path, {"Dockerfile": docker + "RUN apt install -qq tini && true\n"})
     assert project["system_packages"] == ["gcc", "libpq-dev", "file", "tini"]
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        ("app = FastAPI()\n", "Dockerfile: set HEALTH_PATH=/openapi.json"),
+        ('app = FastAPI(openapi_url="/v1/openapi.json")\n', "Dockerfile: set HEALTH_PATH=/docs"),
+        ("app = FastAPI(openapi_url=None, docs_url=None)\n", 'main.py: add app.add_api_route("/health", lambda: "")'),
+        ('app = FastAPI()\n@app.get("/health")\ndef health(): ...\n', ""),
+        (
+            'app = FastAPI()\nrouter = APIRouter(prefix="/api")\n@router.get("/health")\ndef health(): ...\n',
+            "Dockerfile: set HEALTH_PATH=/openapi.json",
+        ),
+    ],
+)
+def test_health_path_is_one_that_responds(code: str, step: str, tmp_path: Path) -> None:
+    files = {"main.py": f"from fastapi import APIRouter, FastAPI\n{code}", "Dockerfile": DOCKERFILE.format("/health")}
+    left = steps(tmp_path, files, poetry_2("fastapi", "uvicorn", "pytest", python=">=3.14,<3.15"))
+    assert [one.partition("  # ")[0] for one in left if "ealth" in one] == ([step] if step else [])
+
+
+def test_nested_ignored_files_stay_out_of_the_images(tmp_path: Path) -> None:
+    ignored = {".gitignore": "/venv\n", "front/.gitignore": "dist/\n/.env\n!dist/keep\n", "venv/.gitignore": "x\n"}
+    files = {".dockerignore": "**/.venv\nworkshop\n", "workshop/.gitignore": "out\n", "cache/.gitignore": "*\n"}
+    (step, *_) = steps(tmp_path, ignored | files, poetry_2())
+    check_run("sh", "-ec", step, cwd=tmp_path)
+    added = (tmp_path / ".dockerignore").read_text().partition("workshop\n")[2]
+    assert added == "venv\nfront/**/dist\nfront/.env\n!front/dist/keep\n"
+    assert not steps(tmp_path, {}, poetry_2())[0].startswith("sed")
 
 
 OURS = """

@@ -215,6 +215,19 @@ def test_steps_about_ignored_files_and_health_get_fewer(released: Path, tmp_path
     assert added == "**/*.log\ndata\n!**/keep.log\nvar/run\n!a/b\n"
 
 
+def test_variables_reach_the_containers(released: Path, tmp_path: Path) -> None:
+    """The Compose files pass on each variable that the code reads. The step names only those without a default."""
+    project = tmp_path / "project"
+    ADOPTERS["own Compose file, variables"].write(project)
+    said = move_in(project, released)
+    (step,) = (step for step in printed_steps(said) if step.startswith(".env"))
+    assert step == ".env: set GREETING, SHOP_NAME"
+    follow(printed_steps(said)[0], project, {})
+    for name, service in (("docker-compose.yml", "production"), ("docker-compose.override.yml", "app")):
+        environment = yaml.safe_load(files(project)[name])["services"][service]["environment"]
+        assert {"GREETING": None, "SHOP_NAME": None, "SHOP_SIZE": None}.items() <= environment.items()
+
+
 def test_project_whose_name_no_service_can_have_is_refused(released: Path, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "json"\nversion = "1"\n')
     command = ("copier", "copy", "--trust", "--defaults", "--quiet", str(released), ".")
