@@ -24,19 +24,11 @@ from poetry.console.application import Application
 
 from extensions.answers import APP_NAME, FLAGS
 from tests.support.answers import any_text, valid_answers
-from tests.support.projects import PARSERS, Environment, copy_checkout, in_environment, texts
+from tests.support.projects import PARSERS, Environment, in_environment, texts
 from tests.support.template import CHOICES, HAZARDS, QUESTIONS
 from tools.locks import RESERVED_NAMES
 
 # --- valid answers ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the checkout as it stands: no repository, so that Copier need not clone it."""
-    folder = tmp_path_factory.mktemp("snapshot")
-    copy_checkout(folder)
-    return folder
 
 
 def render(snapshot: Path, folder: Path, answers: dict[str, Any]) -> dict[str, str]:
