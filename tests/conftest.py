@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.commands import check_run, commit
 from tests.support.docker import engine_version
-from tests.support.projects import Environment, Render, check_answers, copy_checkout
+from tests.support.projects import NOT_THE_TEMPLATE, Environment, Render, check_answers, copy_checkout
 from tests.support.template import HOST_PYTHON
 
 # The number of generated answers: the same ones in each run, or other ones each time with --hypothesis-profile=long.
@@ -71,22 +71,22 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-class DockerTestsTogether(LoadScopeScheduling):
-    """Hands out the tests of `tests/docker/timed` to one process, the other Docker tests to another, the rest to any.
+class FoldersAndFiles(LoadScopeScheduling):
+    """Hands out the tests of `tests/docker/timed` to one process, the other Docker tests to another, and other files.
 
-    `--dist loadgroup` would do the same with marks, but xdist 3.8 has no effect on the node IDs of pytest 9.2.
+    `--dist loadgroup` would do the same with marks, but those of xdist 3.8 have no effect in pytest 9.2.
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
     """
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that share a process."""
         folders = ("tests/docker/timed/", "tests/docker/")
-        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid)
+        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DockerTestsTogether:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FoldersAndFiles:
     """Return the scheduler of pytest-xdist."""
-    return DockerTestsTogether(config, log)
+    return FoldersAndFiles(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -128,7 +128,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the checkout as it stands. It is no repository, so Copier does not clone it: a second less."""
     folder = tmp_path_factory.mktemp("snapshot")
-    copy_checkout(folder)
+    copy_checkout(folder, without=NOT_THE_TEMPLATE)
     return folder
 
 
@@ -193,7 +193,9 @@ def template_clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def released(template_clone: Path) -> Path:
-    """Return a template with one release."""
-    commit(template_clone, "first release", tag="1.0.0")
-    return template_clone
+def released(tmp_path: Path) -> Path:
+    """Return a repository with one release of the template as it stands, without parts that Copier does not read."""
+    clone = tmp_path / "template"
+    copy_checkout(clone, without=NOT_THE_TEMPLATE)
+    commit(clone, "first release", tag="1.0.0")
+    return clone

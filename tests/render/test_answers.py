@@ -7,23 +7,20 @@ import json
 import os
 import subprocess
 import tomllib
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
-from cleo.io.inputs.argv_input import ArgvInput
-from cleo.io.outputs.buffered_output import BufferedOutput
 from copier import run_copy
 from copier.errors import UserMessageError
 from hypothesis import example, given
 from hypothesis import strategies as st
-from poetry.console.application import Application
 
 from extensions.answers import APP_NAME, FLAGS
 from tests.support.answers import any_text, valid_answers
+from tests.support.poetry import poetry_check
 from tests.support.projects import PARSERS, Environment, in_environment, texts
 from tests.support.template import CHOICES, HAZARDS, QUESTIONS
 from tools.locks import RESERVED_NAMES
@@ -35,16 +32,6 @@ def render(snapshot: Path, folder: Path, answers: dict[str, Any]) -> dict[str, s
     """Render a project with Copier itself, and return its texts."""
     run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
     return texts(folder)
-
-
-def poetry_check(project: Path) -> str:
-    """Return what `poetry check --lock` finds fault with: an empty string for nothing."""
-    output, application = BufferedOutput(), Application()
-    application.auto_exits(False)
-    arguments = ["poetry", "check", "--lock", "--no-plugins", f"--directory={project}"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Poetry's own
-        return output.fetch() if application.run(ArgvInput(arguments), output, output) else ""
 
 
 def faults(tool: tuple[str, ...], project: Path, variables: dict[str, str]) -> str:
