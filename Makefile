@@ -35,16 +35,25 @@ test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, i
 lint: setup ## Run every check of .pre-commit-config.yaml on every file
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
 
+.PHONY: docs
+docs: setup ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
+.PHONY: docs-serve
+docs-serve: setup ## Serve the documentation on localhost:8000, with reloads
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
 .PHONY: locks
 locks: setup ## Renew and check the poetry.lock files that the template ships; needs Docker
 	@$(BIN)/python -W ignore -m tools.locks
 
 .PHONY: bench
-bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the README; ARGS=--yes does not ask
+bench: setup ## Time the builds of both frameworks against the workshop's techniques, for the documentation; ARGS=--yes does not ask
 	@$(BIN)/python -W ignore -m tools.bench $(ARGS)
 
 .PHONY: bench-servers
-bench-servers: setup ## Measure the servers under load, for the README
+bench-servers: setup ## Measure the servers under load, for the documentation
 	@$(BIN)/python -W ignore -m tools.servers
 
 .PHONY: release

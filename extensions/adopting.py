@@ -30,7 +30,7 @@ VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'[\])](?! = )
 
 
 class Application(NamedTuple):
-    """An application: its framework, its module's file, and its name there, such as `app` or `create_app()`."""
+    """An application, and its name in the module of this path, such as `app` or `create_app()`."""
 
     framework: str
     path: PurePath
@@ -125,10 +125,7 @@ def _applications(code: Mapping[PurePath, ast.Module]) -> Iterator[Application]:
 
 
 def _root(folder: PurePath, path: PurePath, module: ast.Module, started: Sequence[str]) -> PurePath:
-    """Return the folder to import a module from: the folder in which most imports of the module are found.
-
-    If folders are equal, a command that starts the module decides, and then the outermost package of the module.
-    """
+    """Return the folder that most imports of a module need, or else that of a start command, or that of its package."""
     imports = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom)]
     level = max((node.level for node in imports), default=0)
     names = {alias.name for node in ast.walk(module) if isinstance(node, ast.Import) for alias in node.names}
@@ -167,9 +164,8 @@ def _compiled(lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the locked packages with wheels for certain versions of CPython, and the tags of all their wheels."""
     files = {package["name"]: package.get("files", []) for package in lock.get("package", [])}
     files |= _table(lock, "metadata", "files")  # where Poetry 1.1 wrote them
-    tags = {
-        name: re.findall(r"-(cp3\d+|none-any|abi3)", " ".join(one["file"] for one in files[name])) for name in files
-    }
+    names = {name: " ".join(file["file"] for file in package) for name, package in files.items()}
+    tags = {name: re.findall(r"-(cp3\d+|none-any|abi3)", names[name]) for name in files}
     return {name: found for name, found in tags.items() if "abi3" not in found and {*found} - {"none-any"}}
 
 
@@ -190,9 +186,9 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         python: The one that a new project has.
 
     Returns:
-        The `app_import`, as servers name it, or an empty string; its `file`, and the `root` that it is imported from;
-        `framework`, `python_version`, `description`; `is_package`, whether Poetry can build it; the `range` of Python,
-        the offered versions `allowed` by it, and `allows_older`, whether it is too wide; and for the steps,
+        Its `name`, `description` and `framework`; `app_import` as servers name it, or an empty string, its `file`, and
+        the `root` of its imports; `python_version`, the `range` of Python, the offered versions `allowed` by it, and
+        `allows_older`, whether it is too wide; `is_package`, whether Poetry can build it; and for the steps,
         `dependencies` with their locked versions, `compiled` ones, `routes`, `variables`, and `system_packages`.
     """
     pyproject, code = _toml(_read(folder, "pyproject.toml")), _code(folder)
@@ -208,7 +204,8 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     started = START.findall(_read(folder, *STARTED_IN))
     served = _served(_applications(code), started)
     root = _root(folder, served.path, code[served.path], started) if served else PurePath("src")
-    places = [Path(folder, at, _distribution(about.get("name", "")).replace("-", "_")) for at in ("", "src")]
+    name = _distribution(about.get("name", ""))
+    places = [Path(folder, at, name.replace("-", "_")) for at in ("", "src")]
     # A project without a backend is no package. The one of Poetry before 1.0 would install Poetry.
     backend = str(_table(pyproject, "build-system").get("build-backend", "poetry.masonry"))
     has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
@@ -216,6 +213,7 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     own = "".join(one for name in ("Dockerfile", "Dockerfile.old") if "RUNTIME_" not in (one := _read(folder, name)))
     installed = [word for words in APT_INSTALL.findall(own) for word in words.split()]
     return {
+        "name": name,
         "app_import": f"{_dotted(served.path.relative_to(root))}:{served.name}" if served else "",
         "root": root.as_posix(),
         "file": served.path.as_posix() if served else "",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, pass_context
 from jinja2.ext import Extension
 
 # The script that checks in the build whether a lock is stale. The same code checks it here.
@@ -46,26 +46,25 @@ def _is_fresh(pyproject: str, lock: str) -> bool:
     return f'content-hash = "{content_hash}"' in lock
 
 
-def update_steps(folder: PurePath, names: Sequence[str], package_name: str, own: Sequence[str]) -> list[str]:
+@pass_context
+def update_steps(context: Mapping[str, Any], files: Sequence[str]) -> list[str]:
     """Return the steps that are left after an update, one sentence each.
 
     Args:
-        folder: The project.
-        names: The files that the template has.
-        package_name: The package of the template's modules, in `src/`, or an empty string if there are none.
-        own: The project's own files, if it moved in: see `own_files` and `moving_in_steps`.
+        context: The answers and computed values of the project.
+        files: The files that the template has.
     """
-    sentences = []
-    if marked := [name for name in names if CONFLICT.search(_read(folder, name))]:
+    folder, package, sentences = Path(context["_copier_conf"]["dst_path"]), context["package_name"], []
+    if marked := [name for name in files if CONFLICT.search(_read(folder, name))]:
         sentences.append(f"Conflicts: choose between the lines that are marked in {', '.join(marked)}.")
-    if rejected := [f"{name}.rej" for name in names if Path(folder, f"{name}.rej").exists()]:
+    if rejected := [f"{name}.rej" for name in files if (folder / f"{name}.rej").exists()]:
         sentences.append(f"Rejected: apply {', '.join(rejected)} by hand, then delete what you have applied.")
     text, lock = _read(folder, "pyproject.toml"), _read(folder, "poetry.lock")
     sides = [CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
-    if "pyproject.toml" not in own and not all(_is_fresh(side, lock) for side in sides):
+    if "pyproject.toml" not in context["kept_files"] and not all(_is_fresh(side, lock) for side in sides):
         sentences.append("poetry.lock does not match pyproject.toml: run make lock.")
-    if package_name and not Path(folder, "src", package_name, "__init__.py").exists():
-        sentences.append(f"The package is not in src/{package_name}: its modules were not updated.")
+    if context["has_starter"] and not (folder / "src" / package / "__init__.py").exists():
+        sentences.append(f"The package is not in src/{package}: its modules were not updated.")
     return sentences
 
 
@@ -102,13 +101,9 @@ def _numbers(version: str) -> list[int]:
 
 
 def _add_step(locked: Mapping[str, str], entries: Sequence[str], names: set[str], group: str) -> list[str]:
-    """Return the command that adds the dependencies that are missing, or too old, if there are any.
+    """Return the command that adds those of some entries with these names that are not locked, or too old.
 
-    Args:
-        locked: The dependencies of the project and their locked versions.
-        entries: The dependencies of a new project, such as `uvicorn (>=0.54.0,<0.55.0)`.
-        names: Those that the project needs.
-        group: The group that they are in, or an empty string.
+    An entry is a dependency of a new project, such as `uvicorn (>=0.54.0,<0.55.0)`.
     """
     wanted, raised = [], []
     for entry in entries:
@@ -121,15 +116,13 @@ def _add_step(locked: Mapping[str, str], entries: Sequence[str], names: set[str]
     return [f'make add PKG="{" ".join(wanted)}"{f" GROUP={group}" if group else ""}{reason}'] if wanted else []
 
 
-def _setting_steps(
-    project: Mapping[str, Any], folder: PurePath, in_the_way: Sequence[str], has_starter: bool
-) -> list[str]:
+def _setting_steps(context: Mapping[str, Any], folder: PurePath, in_the_way: Sequence[str]) -> list[str]:
     """Return the steps that set the path of the health check, variables, and Debian packages."""
-    steps, is_replaced = [], "Dockerfile" in in_the_way
+    project, steps, is_replaced = context["project"], [], "Dockerfile" in in_the_way
     has_default = is_replaced or _has(folder, "Dockerfile", "^ENV HEALTH_PATH=/health$")
     routes = project["routes"] + (["/openapi.json"] if project["framework"] == "fastapi" else [])
     path = min(routes, key=lambda route: ("health" not in route, route != "/openapi.json", route), default="")
-    if has_default and not has_starter and path != "/health":
+    if has_default and not context["has_starter"] and path != "/health":
         name, is_function = project["app_import"].partition(":")[2], project["app_import"].endswith("()")
         line = f'{"app" if is_function else name}.add_url_rule("/health", view_func=lambda: "")'
         where = f" in {name}" if is_function else ""
@@ -144,58 +137,46 @@ def _setting_steps(
     if packages and (is_replaced or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
         run_time = " ".join(name for name in packages if name not in COMPILERS)
         build = " ".join(name for name in packages if name in COMPILERS or name.endswith("-dev"))
-        steps.append(
-            f'Dockerfile: set RUNTIME_PACKAGES="{run_time}" BUILD_PACKAGES="{build}"  # as your Dockerfile did'
-        )
+        settings = f'RUNTIME_PACKAGES="{run_time}" BUILD_PACKAGES="{build}"'
+        steps.append(f"Dockerfile: set {settings}  # as your Dockerfile did")
     return steps
 
 
-def moving_in_steps(
-    project: Mapping[str, Any],
-    pyproject: str,
-    folder: PurePath,
-    server: str,
-    in_the_way: Sequence[str],
-    recopy: str,
-    has_starter: bool,
-) -> list[str]:
-    """Return the manual steps for a project that moved in, one line each: commands, and edits of one file.
+@pass_context
+def moving_in_steps(context: Mapping[str, Any], in_the_way: Sequence[str]) -> list[str]:
+    """Return the steps that are left in a project that moved in, one line each: commands, and edits of one file.
 
     Args:
-        project: The result of `read_project`, or an empty mapping if the project is new.
-        pyproject: The text of the template's pyproject.toml, for the same answers.
-        folder: The project.
-        server: The production server.
+        context: The answers and computed values of the project.
         in_the_way: The project's own files in the place of those that the images and the Makefile need.
-        recopy: The command that copies the template again.
-        has_starter: Whether the template's application was added.
     """
+    project, folder = context["project"], context["_copier_conf"]["dst_path"]
     if not project:
         return []
-    required = tomllib.loads(pyproject)
+    required = tomllib.loads(context["required"])
     wanted, service = required["project"]["requires-python"], required["project"]["dependencies"]
-    steps = _own_file_steps(folder, in_the_way, recopy) + _ignore_step(folder, in_the_way)
+    steps = _own_file_steps(folder, in_the_way, context["recopy"]) + _ignore_step(folder, in_the_way)
     if project["allows_older"] or f"3.{_numbers(wanted)[1]}" not in project["allowed"]:
         has_key = _has(folder, "pyproject.toml", "^requires-python") or not _has(folder, "pyproject.toml", "^python *=")
         key = "requires-python" if has_key else "python"
         steps.append(f'pyproject.toml: set {key} = "{wanted}"  # the Python of the image; it is {project["range"]!r}')
-    names = {entry.partition(" ")[0] for entry in service} if has_starter else {server}
+    if _read(folder, "poetry.lock") and not _has(folder, "poetry.lock", r'^lock-version = "(1\.1|2)'):
+        steps.append("rm poetry.lock  # Poetry cannot read it, because it is older than Poetry 1.1")
+    names = {entry.partition(" ")[0] for entry in service} if context["has_starter"] else {context["server"]}
     adding = _add_step(project["dependencies"], service, names, "")
     adding += _add_step(project["dependencies"], required["dependency-groups"]["dev"], TOOLS, "dev")
     is_fresh = _is_fresh(_read(folder, "pyproject.toml"), _read(folder, "poetry.lock"))
-    if _read(folder, "poetry.lock") and not _has(folder, "poetry.lock", r'^lock-version = "(1\.1|2)'):
-        steps.append("rm poetry.lock  # Poetry cannot read it, because it is older than Poetry 1.1")
     steps += adding or ([] if is_fresh else ["make lock"])
     tag = f"cp3{_numbers(wanted)[1]}"
     if old := [name for name, tags in project["compiled"].items() if not {tag, "none-any"} & {*tags}]:
         steps.append(f"make upgrade  # no wheel of {', '.join(old)} is for the Python of the image")
-    return steps + _setting_steps(project, folder, in_the_way, has_starter)
+    return steps + _setting_steps(context, folder, in_the_way)
 
 
 class AdviceExtension(Extension):
-    """Makes the functions available as Jinja filters."""
+    """Makes the functions available in Jinja as globals."""
 
     def __init__(self, environment: Environment) -> None:
-        """Register the filters in Copier's environment."""
+        """Register the functions in Copier's environment."""
         super().__init__(environment)
-        environment.filters |= {function.__name__: function for function in (update_steps, moving_in_steps)}
+        environment.globals |= {function.__name__: function for function in (update_steps, moving_in_steps)}

@@ -7,14 +7,9 @@ from jinja2.ext import Extension
 
 
 def toml_string(text: str) -> str:
-    """Return a text as a basic string of TOML, quotes included.
+    """Return any text as a basic string of TOML, quotes included.
 
-    Args:
-        text: Any text.
-
-    Returns:
-        The text as JSON writes it, with characters beyond ASCII as they are: TOML knows all of JSON's escapes but
-        surrogate pairs, and asks for one more, U+007F.
+    TOML has the escapes of JSON, except for surrogate pairs, and requires one more, U+007F.
 
     Source: TOML 1.0.0, https://toml.io/en/v1.0.0#string
     """
@@ -22,14 +17,7 @@ def toml_string(text: str) -> str:
 
 
 def toml_author(name: str, email: str) -> str:
-    """Return an author as an inline table of TOML.
-
-    Args:
-        name: The author's name, or an empty string.
-        email: The author's e-mail address, or an empty string.
-
-    Returns:
-        A table with what is given, or an empty string where nothing is.
+    """Return an author as an inline table of TOML, or an empty string if both the name and the address are empty.
 
     Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers
     """
@@ -47,14 +35,10 @@ def one_line(text: str) -> str:
 
 
 def dockerfile_string(text: str) -> str:
-    """Return a text as a double-quoted word of a Dockerfile, quotes included.
+    """Return any text as a double-quoted word of a Dockerfile, quotes included.
 
-    Args:
-        text: Any text. A Dockerfile has no escape for a line break, so each becomes a space.
-
-    Returns:
-        The text with what a Dockerfile would expand or end the word at escaped. A backslash stands between two quoted
-        parts: hadolint takes one that is followed by a quote for the quote's own.
+    A Dockerfile has no escape for a line break, so each becomes a space. A backslash is put between two quoted parts,
+    because hadolint reads one that is followed by a quote as an escape of the quote.
 
     Source: https://docs.docker.com/reference/dockerfile/#environment-replacement
     """

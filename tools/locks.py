@@ -2,7 +2,7 @@
 
 `make locks` runs this. It needs Docker: Poetry locks a project only with the Python version that the project requires.
 Each one is locked in a container, with its own `make lock`. The script also writes the names that no service may have
-to `extensions/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
+to `data/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
 """
 
 import json
@@ -20,7 +20,7 @@ from extensions import answers
 from tools import questionnaire
 
 ROOT = Path(__file__).parent.parent
-RESERVED_NAMES = ROOT / "extensions" / "reserved_names.json"
+RESERVED_NAMES = ROOT / "data" / "reserved_names.json"
 OLDEST_POETRY = f"poetry~={answers.OLDEST_POETRY}.0"
 NEWEST_POETRY = "poetry@latest"
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

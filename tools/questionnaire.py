@@ -1,4 +1,4 @@
-"""The contents of `copier.yml`, for the tools and the tests: its questions, their choices and the versions it pins.
+"""Reads `copier.yml` and the versions that it pins, for the tools and the tests.
 
 `python -m tools.questionnaire` prints each supported Python version with its base image, one a line.
 """
@@ -9,13 +9,35 @@ from typing import Any
 
 import yaml
 
-COPIER_YML = Path(__file__).parent.parent / "copier.yml"
+ROOT = Path(__file__).parent.parent
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a file that includes others, as Copier does.
+
+    Source: https://copier.readthedocs.io/en/stable/configuring/#include-other-yaml-files
+    """
+
+
+_Loader.add_constructor("!include", lambda _, node: _documents(str(node.value)))
+
+
+def _documents(name: str) -> dict[str, Any]:
+    """Return the values in all documents of a file and of the files that it includes, by name and in their order."""
+    values: dict[str, Any] = {}
+    for document in yaml.load_all((ROOT / name).read_text(encoding="utf-8"), Loader=_Loader):
+        values |= document
+    return values
 
 
 def read() -> dict[str, Any]:
-    """Return the settings and the questions, computed values included, by name."""
-    content: dict[str, Any] = yaml.safe_load(COPIER_YML.read_text(encoding="utf-8"))
-    return content
+    """Return the settings, the questions and the computed values, by name."""
+    return _documents("copier.yml")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that projects pin, by name."""
+    return _documents("data/versions.yml")
 
 
 def questions() -> dict[str, dict[str, Any]]:
@@ -36,26 +58,23 @@ def stacks() -> list[tuple[str, str]]:
     return [(framework, server) for framework in servers for server in servers[framework]]
 
 
-def default_python() -> str:
-    """Return the Python version that a new project has by default."""
-    version: str = read()["default_python"]["default"]
-    return version
-
-
 def default_answers() -> dict[str, Any]:
     """Return the answers of a new project that takes every default."""
-    answers = {name: question["default"] for name, question in questions().items()}
+    framework = read()["default_framework"]["default"]
+    (server, *_) = read()["servers"]["default"][framework]
+    computed = {"framework": framework, "server": server}
+    computed |= {"python_version": versions()["python"], "poetry_version": versions()["poetry"]}
+    answers = {name: computed.get(name, question["default"]) for name, question in questions().items()}
     for name, answer in answers.items():
         if "{{" in str(answer):  # the default of a new project is the last string of the expression
             answers[name] = re.findall(r"'([^']*)'", answer)[-1]
-    (server, *_) = read()["servers"]["default"][answers["framework"]]
-    return answers | {"server": server, "python_version": default_python()}
+    return answers
 
 
 def base_image(python_version: str = "") -> str:
     """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
-    codename = read()["pins"]["default"]["debian"]
-    return f"python:{python_version or default_python()}-slim-{codename}"
+    pins = versions()
+    return f"python:{python_version or pins['python']}-slim-{pins['debian']}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure the production images of each framework and server side by side, and show the results in the README.
+"""Measure the production images of each framework and server side by side, and show the results in the documentation.
 
 `make bench-servers` runs this with the tools of `.venv`. The load comes from wrk, in a container of its own on a
 network that only the two share. It takes about six minutes and wants a machine that does nothing else.
@@ -20,7 +20,8 @@ from pathlib import Path
 from tools.locks import ROOT, render
 from tools.questionnaire import base_image, stacks
 
-RESULTS = ROOT / "benchmarks" / "servers.json"
+PAGE = ROOT / "docs" / "servers.md"
+RESULTS = ROOT / "docs" / "benchmarks" / "servers.json"
 BLOCK = re.compile(r"(?<=<!-- servers -->\n).*(?=<!-- /servers -->)", re.DOTALL)
 NAME = "bench-servers"
 ROUNDS = 3
@@ -161,7 +162,7 @@ def measure(tag: str) -> Result:
 
 
 def table(results: dict[str, Result], about: str) -> str:
-    """Return the README's lines about results: what was measured, and a table."""
+    """Return the lines of docs/servers.md about results: what was measured, and a table."""
     lines = [
         "| | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |",
         "| --- | " + " | ".join("---:" for _ in COLUMNS) + " |",
@@ -174,7 +175,7 @@ def table(results: dict[str, Result], about: str) -> str:
 
 
 def main() -> None:
-    """Measure each framework with each server, in interleaved rounds; then renew the README."""
+    """Measure each framework with each server, in interleaved rounds; then update the documentation."""
     with tempfile.TemporaryDirectory() as folder:
         tags = {f"{framework}, {server}": build(Path(folder), framework, server) for framework, server in stacks()}
         Path(folder, "Dockerfile").write_text(LOAD)
@@ -198,9 +199,8 @@ def main() -> None:
         f"{docker('version', '--format={{.Server.Version}}').strip()}."
     )
     RESULTS.write_text(json.dumps({"about": about, "median": results, "values": values}, indent=2) + "\n")
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(BLOCK.sub(lambda _: table(results, about), text), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(BLOCK.sub(lambda _: table(results, about), text), encoding="utf-8")
 
 
 if __name__ == "__main__":

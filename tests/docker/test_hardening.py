@@ -18,8 +18,7 @@ from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import HARDENED, PROCESS_IDS, REPOSITORY, Image, container, inspect, is_in_layers
 from tests.support.matrix import CONTAINER_STACKS, in_every_run
 from tests.support.projects import Render
-from tests.support.template import COPIER_YML
-from tools.questionnaire import base_image
+from tools.questionnaire import base_image, versions
 
 IDS = [(1000, 1000), (501, 20), (33, 33), (65534, 65534), (197609, 197121), (1001, 100)]
 ASK = (
@@ -159,7 +158,7 @@ def wheels(image: Image, tmp_path: Path) -> Path:
         " pip download --quiet --no-deps --dest=/out $what; done;"
         f" chown -R {os.getuid()}:{os.getgid()} /out"
     )
-    options = (f"--env=UV_VERSION={COPIER_YML['pins']['default']['uv']}", f"--volume={folder}:/out")
+    options = (f"--env=UV_VERSION={versions()['uv']}", f"--volume={folder}:/out")
     check_run("docker", "run", "--rm", *options, image(target="requirements"), "sh", "-ec", fetch, cwd=ROOT)
     for file in list(folder.iterdir()):
         project = folder / file.name.split("-")[0].replace("_", "-").lower()

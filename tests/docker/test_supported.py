@@ -7,7 +7,7 @@ from tests.support.docker import HARDENED, REPOSITORY, check_build, container
 from tests.support.matrix import in_every_run
 from tests.support.projects import Render
 from tests.support.template import CHOICES, POETRIES, STACKS
-from tools.questionnaire import default_python
+from tools.questionnaire import versions
 
 MATRIX = [
     (python, poetry, *STACKS[(row + column) % len(STACKS)])
@@ -15,7 +15,7 @@ MATRIX = [
     for column, poetry in enumerate(POETRIES)
 ]
 # In every run, the oldest, the default and the newest Python, and each Poetry once; the rest every week.
-PYTHONS = sorted({CHOICES["python_version"][0], default_python(), CHOICES["python_version"][-1]})
+PYTHONS = sorted({CHOICES["python_version"][0], versions()["python"], CHOICES["python_version"][-1]})
 EVERY_RUN = [
     CHOICES["python_version"].index(python) * len(POETRIES) + column % len(POETRIES)
     for column, python in enumerate(PYTHONS)

@@ -67,10 +67,10 @@ def test_questions_have_one_line_of_help_each() -> None:
 def test_questions_offer_the_choices_that_are_checked() -> None:
     offered = {name: question["choices"] for name, question in QUESTIONS.items() if "choices" in question}
     servers: dict[str, list[str]] = COPIER_YML["servers"]["default"]
-    assert offered["server"] == "{{ servers[framework] | to_json }}"
     assert list(servers) == CHOICES["framework"]
     assert {server for of_framework in servers.values() for server in of_framework} == set(CHOICES["server"])
-    assert offered | {"server": CHOICES["server"]} == CHOICES
+    wanted = {name: f"{{{{ choices.{name} | to_json }}}}" for name in CHOICES}
+    assert offered == wanted | {"server": "{{ servers[framework] | to_json }}"}
     assert all("choices" in question or "validator" in question for question in QUESTIONS.values())
 
 

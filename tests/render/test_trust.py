@@ -1,15 +1,12 @@
-"""The code that Copier asks people to trust, and what the README says about it."""
+"""The code that Copier asks people to trust, and what the documentation says about it."""
 
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.support.commands import ROOT, run
 from tests.support.template import COPIER_YML
 
-README = (ROOT / "README.md").read_text()
-(SECTION,) = (section for section in re.split(r"\n(?=## )", README) if "](extensions/answers.py)" in section)
+PAGE = (ROOT / "docs" / "trust.md").read_text()
 
 
 def copy(destination: Path, **env: str) -> tuple[int, str]:
@@ -25,26 +22,27 @@ def test_copy_without_trust_ends_with_a_message_that_names_the_option(tmp_path: 
     assert not (tmp_path / "project").exists()
     assert "Traceback" not in message
     assert "consider adding the `--trust` option" in message
-    assert "`--trust`" in SECTION.partition("\n")[0], "a search for the option finds the section"
+    assert "`--trust`" in PAGE.partition("\n")[0], "a search for the option finds the page"
 
 
-def test_trust_may_be_a_setting_as_the_readme_says(tmp_path: Path) -> None:
-    (settings,) = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
+def test_trust_may_be_a_setting_as_the_page_says(tmp_path: Path) -> None:
+    (settings,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     file = tmp_path / "settings.yml"
     file.write_text(settings.replace("https://git.example.com/templates/", f"{ROOT.parent}/"))
     code, message = copy(tmp_path / "project", COPIER_SETTINGS_PATH=str(file))
     assert (code, message) == (0, "")
 
 
-def test_readme_links_every_file_that_runs() -> None:
+def test_page_names_every_file_that_runs() -> None:
     loader, *extensions = COPIER_YML["_jinja_extensions"]
     assert loader == "copier_template_extensions.TemplateExtensionLoader"
     files = {entry.partition(":")[0] for entry in extensions}
     assert files == {str(path.relative_to(ROOT)) for path in (ROOT / "extensions").glob("*.py")}
-    linked = set(re.findall(r"\]\((.*?\.py)\)", SECTION))
-    assert linked == files | {"template/docker/export_lock.py", "migrations/rename.py"}
+    named = set(re.findall(r"`([\w/]+\.py)`", PAGE))
+    assert named == files | {"template/docker/export_lock.py", "migrations/rename.py"}
 
 
-@pytest.mark.parametrize("setting", ["_tasks", "_migrations"])
-def test_template_runs_no_command(setting: str) -> None:
-    assert setting not in COPIER_YML
+def test_template_runs_no_command_except_for_migrations() -> None:
+    assert "_tasks" not in COPIER_YML
+    for migration in COPIER_YML.get("_migrations", []):
+        assert migration["command"][1].endswith("/migrations/rename.py")

@@ -15,9 +15,9 @@ from copier import run_copy
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.projects import PARSERS, Render, texts
-from tests.support.template import CHOICES, COPIER_YML, QUESTIONS, STACKS
+from tests.support.template import CHOICES, COPIER_YML, STACKS
 from tools import locks
-from tools.questionnaire import base_image, default_python
+from tools.questionnaire import base_image, versions
 
 OWN = ROOT / ".github" / "renovate.json"
 OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}.{{ ci }}{% endif %}" / "renovate.json"
@@ -37,7 +37,7 @@ def found_by_renovate() -> dict[str, str]:
     found: dict[str, str] = {}
     for manager in renovate(OWN)["customManagers"]:
         patterns = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
-        files = ("copier.yml", "template/pyproject.toml.jinja")
+        files = ("data/versions.yml", "template/pyproject.toml.jinja")
         named = [file for file in files if any(pattern.search(file) for pattern in patterns)]
         assert named, manager
         for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):
@@ -50,10 +50,10 @@ def found_by_renovate() -> dict[str, str]:
 
 def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
     found = found_by_renovate()
-    pins = COPIER_YML["pins"]["default"]
+    pins = versions()
     assert {name.replace("_", "-"): version for name, version in pins.items()}.items() <= found.items()
-    assert found["poetry"] == QUESTIONS["poetry_version"]["default"]
-    assert found["python"] == default_python()
+    assert found["poetry"] == versions()["poetry"]
+    assert found["python"] == versions()["python"]
     wanted = set()
     for framework, server in STACKS:
         pyproject = tomllib.loads((render(framework=framework, server=server) / "pyproject.toml").read_text())
@@ -106,16 +106,17 @@ def test_files_of_the_template_pin_nothing_by_themselves() -> None:
 
 
 def test_base_image_is_one_value() -> None:
-    codename = COPIER_YML["pins"]["default"]["debian"]
+    codename = versions()["debian"]
     holding = {str(path.relative_to(ROOT)) for path in TEMPLATE if codename in path.read_text()}
     assert holding == set()
 
 
 def test_documents_name_no_newest_python() -> None:
     newest = CHOICES["python_version"][-1]
-    for name in ("README.md", "CONTRIBUTING.md", "copier.yml", ".ci/run"):
+    pages = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")]
+    for name in ("README.md", "CONTRIBUTING.md", *pages, "copier.yml", "data/facts.yml", ".ci/run"):
         text = re.sub(r"<!-- (\w+) -->.*<!-- /\1 -->", "", (ROOT / name).read_text(), flags=re.DOTALL)
-        assert text.count(newest) == (name == "copier.yml"), name
+        assert text.count(newest) == (name == "data/facts.yml"), name
 
 
 # --- a new Python ----------------------------------------------------------------------------------------------------
@@ -123,11 +124,11 @@ def test_documents_name_no_newest_python() -> None:
 
 def with_python(template: Path, version: str) -> None:
     """Add a version of Python to a template: the one line of it."""
-    copier_yml = template / "copier.yml"
+    facts = template / "data" / "facts.yml"
     newest = CHOICES["python_version"][-1]
-    text = copier_yml.read_text()
+    text = facts.read_text()
     assert text.count(f'"{newest}"]') == 1
-    copier_yml.write_text(text.replace(f'"{newest}"]', f'"{newest}", "{version}"]'))
+    facts.write_text(text.replace(f'"{newest}"]', f'"{newest}", "{version}"]'))
 
 
 def add_empty_locks(template: Path, version: str) -> None:

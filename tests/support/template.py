@@ -22,7 +22,7 @@ PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
 # Poetry on this machine locks and checks only projects that require the Python that runs it.
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The supported Poetry versions: the first release of each minor version, and the default.
-NEWEST_POETRY = QUESTIONS["poetry_version"]["default"]
+NEWEST_POETRY = questionnaire.versions()["poetry"]
 POETRIES = [
     *(f"2.{minor}.0" for minor in range(Version(OLDEST_POETRY).minor, Version(NEWEST_POETRY).minor)),
     NEWEST_POETRY,

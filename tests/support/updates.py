@@ -9,7 +9,7 @@ from typing import Any
 
 from copier import run_copy, run_update
 
-from tests.support.commands import ROOT, check_run, run
+from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
 from tests.support.poetry import poetry_check
 
@@ -30,6 +30,12 @@ def improve(template: Path, word: str) -> None:
         text = file.read_text()
         head = text.index("\n") + 1 if text.startswith("#!") else 0
         file.write_text(text[:head] + comment + text[head:])
+
+
+def write_news(template: Path) -> None:
+    """Add an unreleased entry to the changelog of a template, and commit it. After a release, there is none."""
+    replace(template / "CHANGELOG.md", "## [Unreleased]\n", "## [Unreleased]\n\n### Added\n\n- Something new.\n")
+    commit(template, "feat: something new")
 
 
 def copy(template: Path, version: str, folder: Path, **answers: Any) -> Path:

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jinja2.exceptions import UndefinedError
 
 from extensions.adopting import read_project
 from extensions.advice import moving_in_steps
-from extensions.destination import files_in_the_way, import_root, refuse_contradiction
+from extensions.destination import files_in_the_way, import_root
 from tests.support.adopters import FACTORY, application, poetry_1, poetry_2
 from tests.support.commands import check_run
 from tests.support.template import CHOICES
@@ -73,11 +72,6 @@ def test_application_that_is_named_is_imported_from_where_it_is(tmp_path: Path) 
     assert import_root("other:site", project, tmp_path) == "back"
     assert import_root("shop.missing:site", project, tmp_path) == ""
     assert import_root("main:app", {}, tmp_path) == "", "a new project"
-
-
-def test_application_of_a_new_project_cannot_be_named() -> None:
-    with pytest.raises(UndefinedError, match="app_import must not be given for a new project"):
-        refuse_contradiction({"app_import": "shop:app"}, {}, "", False)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +175,9 @@ def steps(
 ) -> list[str]:
     """Return the steps for a project with these files that has moved in."""
     project = read(folder, files, pyproject)
+    context = {"_copier_conf": {"dst_path": folder}, "project": project, "required": OURS, "server": "uvicorn"}
     in_the_way = files_in_the_way(["pyproject.toml", *own], folder)
-    return moving_in_steps(project, OURS, folder, "uvicorn", in_the_way, "copier recopy", starter)
+    return moving_in_steps({**context, "recopy": "copier recopy", "has_starter": starter}, in_the_way)
 
 
 def test_steps_are_those_that_are_left(tmp_path: Path) -> None:
@@ -235,4 +230,4 @@ def test_lock_that_git_ignores_is_kept(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_in_a_new_project(tmp_path: Path) -> None:
-    assert moving_in_steps({}, OURS, tmp_path, "uvicorn", [], "copier recopy", True) == []
+    assert moving_in_steps({"_copier_conf": {"dst_path": tmp_path}, "project": {}}, []) == []

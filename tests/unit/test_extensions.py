@@ -3,16 +3,19 @@
 import ast
 import hashlib
 import json
+import re
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jinja2 import Environment
 from jinja2.exceptions import UndefinedError
 
-from extensions import adopting, advice, answers, destination, quoting
+from extensions import adopting, advice, answers, destination, quoting, refusals
 from tests.support.commands import ROOT
 from tests.support.template import HAZARDS
 
@@ -45,19 +48,19 @@ def test_app_name_takes_valid_names(name: str) -> None:
         ("app_", "try 'app'"),
         ("-app", "try 'app'"),
         ("1st", "must start with a lower-case letter"),
-        ("größe", "hold only lower-case letters"),
-        ("a\n", "hold only lower-case letters"),
+        ("größe", "have only lower-case letters"),
+        ("a\n", "have only lower-case letters"),
         ("a" * 65, "at most 64 characters, not 65"),
         ("class", "keyword of Python"),
         ("json", "standard library"),
         ("annotationlib", "standard library"),
         ("cgi", "standard library"),
-        ("test", "taken for a test"),
-        ("test-app", "taken for a test"),
+        ("test", "as a test"),
+        ("test-app", "as a test"),
         ("flask", "installs a package of that name"),
         ("pydantic-core", "installs a package of that name"),
         ("yaml", "installs a package of that name"),
-        ("python", "Docker images"),
+        ("python", "another Docker image"),
         (None, "must start with a lower-case letter, "),
     ],
 )
@@ -83,10 +86,10 @@ def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
             [1024, 8000, "8000", 65535],
             [0, 80, 1023, 65536, 70000, "abc", "", -1, "8000.0", None, True],
         ),
-        (answers.user_uid_error, [1, "1000", 2**31 - 1], [0, -1, 2**31, "me", "", "0", None]),
-        (answers.user_gid_error, [1, 20, 2**31 - 1], [0, -1, 2**31, "me", "", "00", None]),
-        (answers.include_devcontainer_error, [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
-        (answers.include_workshop_error, [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
+        (answers.RULES["user_uid"], [1, "1000", 2**31 - 1], [0, -1, 2**31, "me", "", "0", None]),
+        (answers.RULES["user_gid"], [1, 20, 2**31 - 1], [0, -1, 2**31, "me", "", "00", None]),
+        (answers.RULES["include_devcontainer"], [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
+        (answers.RULES["include_workshop"], [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
         (
             answers.author_email_error,
             ["", "ada@example.com", "a.b+c@sub.example.org"],
@@ -101,7 +104,7 @@ def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
     ],
 )
 def test_rule_tells_good_from_bad(rule: Callable[[object], str], good: list[object], bad: list[object]) -> None:
-    question = rule.__name__.removesuffix("_error")
+    (question,) = (name for name, known in answers.RULES.items() if known is rule)
     assert [answer for answer in good if rule(answer)] == []
     for answer in bad:
         error = rule(answer)
@@ -110,22 +113,67 @@ def test_rule_tells_good_from_bad(rule: Callable[[object], str], good: list[obje
         assert "\n" not in error, answer
 
 
-def test_choice_names_the_choices_and_the_nearest() -> None:
-    error = answers.choice_error("framework", "flaks", ["flask", "fastapi"])
-    assert error == "framework must be one of flask, fastapi, not 'flaks' (did you mean 'flask'?)."
-    assert answers.choice_error("framework", "flask", ["flask", "fastapi"]) == ""
+SERVERS = {"flask": ["gunicorn", "granian"], "fastapi": ["uvicorn", "granian"]}
+ANSWERS = ".copier-answers.yml"
+ENVIRONMENT = Environment(  # noqa: S701 # no HTML
+    extensions=[
+        adopting.AdoptingExtension,
+        advice.AdviceExtension,
+        answers.AnswersExtension,
+        destination.DestinationExtension,
+        quoting.QuotingExtension,
+        refusals.RefusalsExtension,
+    ]
+)
 
 
-def test_refuse_bad_answers_raises_what_copier_reports_plainly() -> None:
-    choices = {"framework": ["flask", "fastapi"]}
-    good = {"framework": "flask", "port": "8000", "no_question": object()}
-    assert answers.refuse_bad_answers(good, choices) == ""
-    with pytest.raises(UndefinedError, match=r"^port must be a whole number from 1024 to 65535, not '80'"):
-        answers.refuse_bad_answers(good | {"port": "80"}, choices)
-    with pytest.raises(UndefinedError, match=r"^app_description must be one value, not None\.$"):
-        answers.refuse_bad_answers({"app_description": None}, choices)
-    with pytest.raises(UndefinedError, match=r"^framework must be one of"):
-        answers.refuse_bad_answers({"framework": "django"}, choices)
+def settings_of_copier(folder: Path, **changed: object) -> dict[str, Any]:
+    """Return Copier's settings for a folder, as `_copier_conf` has them."""
+    settings = SimpleNamespace(defaults=changed.pop("settings", {}))
+    conf = {"dst_path": folder, "answers_file": ANSWERS, "data": {}, "user_defaults": {}, "settings": settings}
+    return {**conf, "defaults": True, "overwrite": False, **changed}
+
+
+def refusal(folder: Path, known: Mapping[str, object] | None = None, **changed: object) -> str:
+    """Return the sentence that refuses a folder or an answer, or an empty string.
+
+    Args:
+        folder: Where Copier writes to.
+        known: The answers that a project has recorded.
+        changed: Copier's settings that differ.
+    """
+    conf = settings_of_copier(folder, **changed)
+    facts = destination.read_destination(conf)
+    context = {
+        "_copier_conf": conf,
+        "answers_option": "",
+        "choices": {"framework": [*SERVERS], "server": ["uvicorn", "gunicorn", "granian"]},
+        "default_framework": "fastapi",
+        "destination": facts,
+        "project": adopting.read_project(folder, ["3.14"], "3.14") if facts["has_own_code"] else {},
+        "servers": SERVERS,
+    }
+    try:
+        ENVIRONMENT.from_string("{{ refuse_bad_answers() }}").render(context | {**(known or {})})
+    except UndefinedError as error:
+        return str(error.message)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({"framework": "flask", "port": "8000"}, ""),
+        ({"framework": "flaks"}, "framework must be one of flask, fastapi, not 'flaks' (did you mean 'flask'?)."),
+        ({"framework": "django"}, "framework must be one of flask, fastapi, not 'django'."),
+        ({"port": "80"}, "port must be a whole number from 1024 to 65535, not '80'."),
+        ({"app_description": None}, "app_description must be one value, not None."),
+        ({"prot": 1}, "'prot' is not a question of this template: did you mean port?"),
+        ({"app_import": "shop:app"}, "app_import must not be given for a new project, which gets its own application."),
+    ],
+)
+def test_bad_answer_is_refused_in_one_sentence(data: dict[str, object], error: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, data=data) == error
 
 
 @pytest.mark.parametrize("text", ["", "plain", HAZARDS, "two\nlines", "\x7f\x01", "\U0001f40d"])
@@ -152,59 +200,56 @@ def test_dockerfile_string_escapes_what_docker_expands() -> None:
     assert quoting.dockerfile_string("two\nlines") == '"two lines"'
 
 
-ANSWERS = PurePath(".copier-answers.yml")
-
-
 @pytest.mark.parametrize(
     ("pyproject", "name"),
     [
         ('[project]\nname = "My.Shop_2"\n', "my-shop-2"),
         ('[tool.poetry]\nname = "old"\n', "old"),
-        ("[tool.poetry]\npackage-mode = false\n", "fallback"),
-        ("project = 1\n[tool]\npoetry = 2\n", "fallback"),
-        ("[project]\nname = 5\n", "fallback"),
+        ("[tool.poetry]\npackage-mode = false\n", ""),
+        ("project = 1\n[tool]\npoetry = 2\n", ""),
+        ("[project]\nname = 5\n", "5"),
     ],
 )
 def test_project_that_moves_in_has_its_own_name(pyproject: str, name: str, tmp_path: Path) -> None:
-    assert not destination.is_moving_in(tmp_path, ANSWERS)
-    assert destination.own_name(tmp_path, ANSWERS, "fallback") == "fallback"
+    conf = settings_of_copier(tmp_path)
+    assert not destination.read_destination(conf)["has_own_code"]
     (tmp_path / "pyproject.toml").write_text(pyproject)
-    assert destination.is_moving_in(tmp_path, ANSWERS)
-    assert destination.own_name(tmp_path, ANSWERS, "fallback") == name
+    assert destination.read_destination(conf)["moves_in"]
+    assert adopting.read_project(tmp_path, ["3.14"], "3.14")["name"] == name
     (tmp_path / ANSWERS).write_text("app_name: other\n")
-    assert not destination.is_moving_in(tmp_path, ANSWERS)
-    assert destination.own_name(tmp_path, ANSWERS, "fallback") == "other"
+    facts = destination.read_destination(conf)
+    assert (facts["moves_in"], facts["has_own_code"], facts["app_name"]) == (False, False, "other")
+    (tmp_path / ANSWERS).write_text("app_name: other\nown_files:\n- Dockerfile\n- pyproject.toml\n")
+    assert destination.read_destination(conf)["has_own_code"]
 
 
 @pytest.mark.parametrize("content", [b"no TOML at all", b'\xef\xbb\xbf[project]\nname = "a"\n', b'name = "\xe9"\n'])
 def test_pyproject_that_cannot_be_read_is_refused_in_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(content)
-    with pytest.raises(UndefinedError, match=r"\Apyproject\.toml must be readable as TOML, but is not: [^\n]+\.\Z"):
-        destination.own_name(tmp_path, ANSWERS, "fallback")
+    error = refusal(tmp_path)
+    assert re.fullmatch(r"pyproject\.toml must be readable as TOML, but is not: [^\n]+\.", error)
     assert steps_of_an_update(tmp_path)[0].endswith("run make lock.")
 
 
+RECORDED = "app_name: other\npoetry_version: 2.5.1\nuser_uid: 1000\n"
+
+
 def test_answers_of_another_template_are_not_written_over(tmp_path: Path) -> None:
-    assert destination.refuse_unfit_folder(tmp_path, ANSWERS, True) == ""
-    (tmp_path / ANSWERS).write_text("app_name: other\npoetry_version: 2.5.1\nuser_uid: 1000\n")
-    assert destination.refuse_unfit_folder(tmp_path, ANSWERS, True) == ""
+    assert refusal(tmp_path) == ""
+    (tmp_path / ANSWERS).write_text(RECORDED)
+    assert refusal(tmp_path) == ""
     (tmp_path / ANSWERS).write_text("_src_path: gh:another/template\napp_name: other\n")
-    with pytest.raises(UndefinedError, match=r"holds another's: add --answers-file"):
-        destination.refuse_unfit_folder(tmp_path, ANSWERS, True)
+    assert "holds another's: add --answers-file" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("recorded", ["app_name: yes-sir\n", "port: 1\napp_name: 'yes-sir'\n"])
-def test_project_keeps_its_name(recorded: str, tmp_path: Path) -> None:
-    assert destination.app_rename_error("anything", tmp_path, ANSWERS) == ""
-    assert not destination.is_settled("yes-sir", tmp_path, ANSWERS)
-    (tmp_path / ANSWERS).write_text(recorded)
-    assert destination.is_settled("yes-sir", tmp_path, ANSWERS)
-    assert not destination.is_settled("no", tmp_path, ANSWERS)
-    assert destination.app_rename_error("yes-sir", tmp_path, ANSWERS) == ""
-    assert destination.app_rename_error("no", tmp_path, ANSWERS).startswith("app_name must stay 'yes-sir'")
-    assert destination.unsettled({"app_name": "yes-sir", "port": 1}, tmp_path, ANSWERS) == {"port": 1}
-    with pytest.raises(UndefinedError, match="must stay 'yes-sir'"):
-        destination.unsettled({"app_name": "no"}, tmp_path, ANSWERS)
+@pytest.mark.parametrize("name", ["other", "'other'"])
+def test_project_keeps_its_name(name: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, data={"app_name": "json"}).startswith("app_name must not be 'json'")
+    (tmp_path / ANSWERS).write_text(RECORDED.replace("other", name))
+    assert refusal(tmp_path, data={"app_name": "other"}) == ""
+    assert refusal(tmp_path, data={"app_name": "no"}).startswith("app_name must stay 'other' in an existing project")
+    (tmp_path / ANSWERS).write_text(RECORDED.replace("other", "json"))
+    assert refusal(tmp_path, data={"app_name": "json"}) == "", "a newer version reserves the name"
 
 
 def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
@@ -212,7 +257,7 @@ def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "makefile").touch()
-    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == [
+    assert destination.own_files(tmp_path, "my_shop") == [
         "Makefile",
         "compose.yaml",
         "docker-compose.override.yml",
@@ -222,8 +267,6 @@ def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
         "src/my_shop/app.py",
         "tests",
     ]
-    (tmp_path / ANSWERS).write_text("app_name: my-shop\n")
-    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == []
 
 
 CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
@@ -231,7 +274,13 @@ CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
 
 def steps_of_an_update(folder: Path, package_name: str = "a", own: Sequence[str] = ()) -> list[str]:
     """Return the steps that are left in a project of the template."""
-    return advice.update_steps(folder, destination.template_files(package_name), package_name, own)
+    context = {
+        "_copier_conf": {"dst_path": folder},
+        "package_name": package_name,
+        "kept_files": own,
+        "has_starter": True,
+    }
+    return advice.update_steps(context, destination.template_files(package_name))
 
 
 def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
@@ -281,17 +330,7 @@ def test_configuration_of_renovate_in_any_place_stays_the_only_one(name: str, tm
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     own = {name, ".github/renovate.json", ".gitlab/renovate.json", "pyproject.toml", "tests"}
-    assert destination.own_files(tmp_path, ANSWERS, "my_shop") == sorted(own)
-
-
-SERVERS = {"flask": ["gunicorn", "granian"], "fastapi": ["uvicorn", "granian"]}
-
-
-def refuse_unfit_server(given: dict[str, object], **known: object) -> str:
-    """Call the filter as copier.yml does, with the answers that are known so far as its context."""
-    environment = Environment(extensions=[answers.AnswersExtension])  # noqa: S701 # no HTML
-    template = environment.from_string("{{ given | refuse_unfit_server(servers, 'fastapi') }}")
-    return template.render(given=given, servers=SERVERS, **known)
+    assert destination.own_files(tmp_path, "my_shop") == sorted(own)
 
 
 @pytest.mark.parametrize(
@@ -304,11 +343,12 @@ def refuse_unfit_server(given: dict[str, object], **known: object) -> str:
         ({"framework": "flask"}, {"server": "granian"}),
         ({"server": "gunicorn"}, {"framework": "flask"}),
         ({}, {"framework": "fastapi", "server": "granian"}),
-        ({"framework": "django", "server": "uvicorn"}, {}),  # another rule refuses it
     ],
 )
-def test_server_that_fits_the_framework_is_taken(given: dict[str, object], known: dict[str, object]) -> None:
-    assert refuse_unfit_server(given, **known) == ""
+def test_server_that_fits_the_framework_is_taken(
+    given: dict[str, object], known: dict[str, object], tmp_path: Path
+) -> None:
+    assert refusal(tmp_path, known, settings=given) == ""
 
 
 @pytest.mark.parametrize(
@@ -322,15 +362,16 @@ def test_server_that_fits_the_framework_is_taken(given: dict[str, object], known
     ],
 )
 def test_server_that_does_not_fit_the_framework_is_refused(
-    given: dict[str, object], known: dict[str, object], framework: str, server: str
+    given: dict[str, object], known: dict[str, object], framework: str, server: str, tmp_path: Path
 ) -> None:
     servers = ", ".join(SERVERS[framework])
-    with pytest.raises(UndefinedError) as refusal:
-        refuse_unfit_server(given, **known)
-    assert refusal.value.message == f"server must be one of {servers} with framework {framework}, not {server!r}."
+    assert (
+        refusal(tmp_path, known, settings=given)
+        == f"server must be one of {servers} with framework {framework}, not {server!r}."
+    )
 
 
-@pytest.mark.parametrize("module", [adopting, advice, answers, destination, quoting])
+@pytest.mark.parametrize("module", [adopting, advice, answers, destination, quoting, refusals])
 def test_extension_imports_only_the_standard_library_and_jinja(module: object) -> None:
     tree = ast.parse((ROOT / "extensions" / f"{str(vars(module)['__name__']).rpartition('.')[2]}.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -338,7 +379,6 @@ def test_extension_imports_only_the_standard_library_and_jinja(module: object) -
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"jinja2"}
 
 
-def test_extension_registers_its_filters() -> None:
-    environment = Environment(extensions=[answers.AnswersExtension, quoting.QuotingExtension])  # noqa: S701 # no HTML
-    assert environment.from_string("{{ 'my-app' | package_name }} {{ 'x' | toml_string }}").render() == 'my_app "x"'
-    assert environment.from_string("{{ 80 | port_error }}").render().startswith("port must be")
+def test_extensions_register_what_templates_use() -> None:
+    template = ENVIRONMENT.from_string("{{ 'my-app' | package_name }} {{ 'x' | toml_string }} {{ 80 | port_error }}")
+    assert template.render().startswith('my_app "x" port must be')

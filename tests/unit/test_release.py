@@ -7,7 +7,7 @@ import pytest
 from packaging.version import Version
 
 from tests.support.commands import ROOT, check_run, commit, run
-from tests.support.updates import TAGS, changes
+from tests.support.updates import TAGS, changes, write_news
 from tools.release import notes
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -37,6 +37,7 @@ def release(template: Path, version: str) -> tuple[int, str]:
 
 
 def test_release_dates_the_entries_and_tags_it(template_clone: Path) -> None:
+    write_news(template_clone)
     news = notes((template_clone / "CHANGELOG.md").read_text(), "Unreleased")
     assert release(template_clone, "7.0.0")[0] == 0
     changelog = (template_clone / "CHANGELOG.md").read_text()

@@ -11,7 +11,7 @@ import yaml
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
 from tests.support.template import COPIER_YML
-from tests.support.updates import OURS, changes, copy, files, update
+from tests.support.updates import OURS, changes, copy, files, update, write_news
 
 # --- migrations ------------------------------------------------------------------------------------------------------
 
@@ -20,17 +20,41 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 OLD, NEW = "entrypoint.sh", "docker/entrypoint.sh"
 
 
-def rename(template: Path, old: str = OLD, new: str = NEW) -> None:
-    """Release a version that has a file under another name and with another line, as CONTRIBUTING says."""
-    commit(template, "first release", tag="1.0.0")
+def add_setting(template: Path, text: str) -> None:
+    """Add a setting, or an item of the setting that was added before, to the settings in `copier.yml`."""
+    replace(template / "copier.yml", "\n_envops:\n", f"\n{text}\n_envops:\n")
+
+
+def rename_file(template: Path, old: str, new: str) -> None:
+    """Give a file of a template another name and another line, and add the migration that CONTRIBUTING shows."""
     check_run("git", "mv", f"template/{old}.jinja", f"template/{new}.jinja", cwd=template)
     text = (template / "template" / f"{new}.jinja").read_text().partition("\n")
     (template / "template" / f"{new}.jinja").write_text(f"{text[0]}\n# moved\n{text[2]}")
     migrations = MIGRATION.replace("OLD", old).replace("NEW", new).replace("1.2.0", "1.1.0")
-    with (template / "copier.yml").open("a") as copier_yml:
-        copier_yml.write(migrations)
     assert yaml.safe_load(migrations)["_migrations"][0]["version"] == "1.1.0"
+    add_setting(template, migrations)
+
+
+def rename(template: Path, old: str = OLD, new: str = NEW) -> None:
+    """Release a version that has a file under another name and with another line."""
+    commit(template, "first release", tag="1.0.0")
+    rename_file(template, old, new)
     commit(template, "second release", tag="1.1.0")
+
+
+def test_release_with_a_rename_passes_the_checks_and_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
+    """A rename is released as CONTRIBUTING says: migration, commit, `make release`."""
+    write_news(template_clone)
+    check_run("python", "-m", "tools.release", "1.0.0", cwd=template_clone)
+    rename_file(template_clone, OLD, NEW)
+    write_news(template_clone)
+    check_run("python", "-m", "tools.release", "1.1.0", cwd=template_clone)
+    check_run("pytest", "-n0", "-q", "tests/render/test_trust.py", "tests/unit/test_release.py", cwd=template_clone)
+    project = copy(template_clone, "1.0.0", tmp_path / "project")
+    replace(project / OLD, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
+    commit(project, "our own work")
+    update(project)
+    assert 'echo "our own line"' in (project / NEW).read_text()
 
 
 def test_renamed_file_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
@@ -75,8 +99,7 @@ def test_file_that_is_renamed_twice_keeps_the_edits(template_clone: Path, tmp_pa
     check_run("git", "mv", f"template/{NEW}.jinja", "template/start.sh.jinja", cwd=template_clone)
     second = MIGRATION.replace("_migrations:\n", "")
     second = second.replace("- OLD\n      - NEW\n", f"- {OLD}\n      - {NEW}\n      - start.sh\n")
-    with (template_clone / "copier.yml").open("a") as copier_yml:
-        copier_yml.write(second)
+    add_setting(template_clone, second)
     commit(template_clone, "third release", tag="1.2.0")
     for version, name in (("1.0.0", OLD), ("1.1.0", NEW)):
         project = copy(template_clone, version, tmp_path / version)

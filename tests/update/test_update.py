@@ -358,7 +358,7 @@ def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> N
 def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
-    replace(released / "extensions" / "reserved_names.json", "[\n", '[\n  "orders",\n')
+    replace(released / "data" / "reserved_names.json", "[\n", '[\n  "orders",\n')
     commit(released, "a dependency called orders", tag="1.1.0")
     update(project)
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["app_name"] == "orders"

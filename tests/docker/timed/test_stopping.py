@@ -205,7 +205,7 @@ def test_retired_worker_finishes_a_long_request(image: Image) -> None:
         assert "TIMEOUT" not in service.logs()
 
 
-# Granian does not wait for such work: README.md, "Which server".
+# Granian does not wait for such work: docs/servers.md.
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_after_the_response_is_finished_by_uvicorn(workers: int, image: Image) -> None:
     name = image(on_trial=True, framework="fastapi", server="uvicorn")
