@@ -15,7 +15,7 @@ import pytest
 import yaml
 from copier import run_copy
 from copier.errors import UserMessageError
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extensions.answers import APP_NAME, FLAGS
@@ -71,6 +71,7 @@ def check_compose(text: str) -> None:
 @example(
     answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
 )
+@settings(max_examples=settings().max_examples // 2)
 def test_valid_answers_make_a_sound_project(snapshot: Path, tools: dict[str, str], answers: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
         project = Path(folder) / "project"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.matrix import in_every_run
 from tests.support.projects import check_answers
 from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS
 from tools.questionnaire import default_answers
@@ -30,6 +31,8 @@ REFUSED = [
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
 ]
+# One answer for each question. The unit tests of the rules have many more.
+REFUSED_IN_EVERY_RUN = list({question: (question, answer) for question, answer in REFUSED}.values())
 
 
 def copy(destination: Path, *arguments: str) -> tuple[int, str]:
@@ -79,7 +82,7 @@ def test_settings_are_strict_and_run_no_tasks() -> None:
     assert "_tasks" not in COPIER_YML
 
 
-@pytest.mark.parametrize(("question", "answer"), REFUSED)
+@pytest.mark.parametrize(("question", "answer"), in_every_run(REFUSED_IN_EVERY_RUN, REFUSED))
 def test_refused_answer_ends_in_one_sentence_and_writes_nothing(question: str, answer: str, tmp_path: Path) -> None:
     code, output = copy(tmp_path / "project", "--defaults", f"--data={question}={answer}")
     assert code == 1
