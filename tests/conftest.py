@@ -71,8 +71,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+TIMED = "tests/docker/timed/"
+
+
 class FoldersAndFiles(LoadScopeScheduling):
-    """Hands out the tests of `tests/docker/timed` to one process, the other Docker tests to another, and other files.
+    """Hands out the tests by file, and those that measure time together, so that they do not run beside each other.
 
     `--dist loadgroup` would do the same with marks, but those of xdist 3.8 have no effect in pytest 9.2.
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
@@ -80,8 +83,7 @@ class FoldersAndFiles(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that share a process."""
-        folders = ("tests/docker/timed/", "tests/docker/")
-        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid.partition("::")[0])
+        return TIMED if nodeid.startswith(TIMED) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FoldersAndFiles:

@@ -12,7 +12,7 @@ import yaml
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.matrix import in_every_run
 from tests.support.projects import check_answers
-from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS
+from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, PAIRS, QUESTIONS, STACKS
 from tools.questionnaire import default_answers
 
 REFUSED = [
@@ -116,7 +116,7 @@ def recorded(project: Path) -> dict[str, object]:
     return answers
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS, STACKS))
 def test_framework_alone_gets_its_default_server_and_any_of_its_servers(
     framework: str, server: str, tmp_path: Path
 ) -> None:
