@@ -104,9 +104,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def make_test(arguments: str) -> str:
     """Return the command that runs pytest with these arguments, as a user writes it."""
     quoted = arguments.replace("$", "$$")  # for make
-    return (
-        f'make test ARGS="{quoted}"' if not set(quoted) & set('"$`\\') else f"make test {shlex.quote(f'ARGS={quoted}')}"
-    )
+    if set(quoted) & set('"$`\\'):
+        return f"make test {shlex.quote(f'ARGS={quoted}')}"
+    return f'make test ARGS="{quoted}"'
 
 
 # --- fixtures --------------------------------------------------------------------------------------------------------
