@@ -143,7 +143,7 @@ def render(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
         check_answers(answers)
         key = repr(sorted(answers.items()))
         if key not in projects:
-            folder = tmp_path_factory.mktemp("rendered")
+            folder = tmp_path_factory.mktemp("rendered") / "project"  # any user may read it, unlike its parent
             run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
             projects[key] = folder
         return projects[key]
