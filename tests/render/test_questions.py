@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.support.commands import ROOT, check_run, commit, run
-from tests.support.matrix import in_every_run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import check_answers
 from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, PAIRS, QUESTIONS, STACKS
 from tools.questionnaire import default_answers
@@ -31,8 +31,8 @@ REFUSED = [
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
 ]
-# One answer for each question. The unit tests of the rules have many more.
-REFUSED_IN_EVERY_RUN = list({question: (question, answer) for question, answer in REFUSED}.values())
+# The unit tests of the rules and the generated answers have many more.
+REFUSED_IN_EVERY_RUN = [("app_name", "My App"), ("port", "80"), ("framework", "django")]
 
 
 def copy(destination: Path, *arguments: str) -> tuple[int, str]:
@@ -164,7 +164,9 @@ def test_update_to_the_other_framework_keeps_a_server_that_runs_both(made_projec
     assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "granian")
 
 
-@pytest.mark.parametrize("defaults", ["framework: flask", "server: gunicorn", "framework: flask\n  server: gunicorn"])
+@pytest.mark.parametrize(
+    "defaults", ["framework: flask\n  server: gunicorn", *slow(("framework: flask",), ("server: gunicorn",))]
+)
 def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
     defaults: str, made_project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +178,7 @@ def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
     assert (recorded(project)["framework"], recorded(project)["server"]) == ("fastapi", "uvicorn")
 
 
+@pytest.mark.slow  # test_update.py has another choice that is gone
 def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
     project = made_project(framework="flask", server="granian")
     copier_yml = released / "copier.yml"

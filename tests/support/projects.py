@@ -36,7 +36,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def check_answers(answers: Mapping[str, str | int]) -> None:
-    """Refuse answers to unknown questions, which Copier and pytest-copie accept silently.
+    """Refuse answers to unknown questions, which Copier would ignore or refuse in its own words.
 
     Raises:
         KeyError: A name is no question of `copier.yml`.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.answers import valid_answers
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
-from tests.support.matrix import in_every_run, slow
+from tests.support.matrix import in_every_run
 from tests.support.projects import NOT_THE_TEMPLATE, Environment, copy_checkout, in_environment
 from tests.support.template import CHOICES, DEFAULTS, HOST_PYTHON, PAIRS, STACKS
 from tests.support.updates import (
@@ -45,8 +45,8 @@ from tests.support.updates import (
 )
 
 COMBINATIONS = [(*stack, ci) for stack, ci in product(STACKS, CHOICES["ci"])]
-# Each framework and two choices of CI. Generated answers and new answers cover the others.
-EVERY_RUN = [("fastapi", "uvicorn", "github"), ("flask", "gunicorn", "gitlab")]
+# One combination. Generated answers and new answers have others.
+EVERY_RUN = [("flask", "gunicorn", "gitlab")]
 
 
 @pytest.fixture(scope="module")
@@ -166,18 +166,12 @@ def test_update_between_generated_answers_keeps_the_edits(
         check_update(template, Path(folder), apart, old, new)
 
 
-@pytest.mark.parametrize("framework", ["flask", *slow(("fastapi",))])
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template: Path, tmp_path: Path) -> None:
     other = next(name for name in CHOICES["framework"] if name != framework)
     new = {"framework": other, "server": DEFAULTS[other]}
     check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, new)
-
-
-def test_update_to_the_other_framework_needs_one_of_its_servers(template: Path, tmp_path: Path) -> None:
-    project = copy(template, "1.0.0", tmp_path / "project", framework="flask")
-    commit(project, "start from the template")
-    refused = "server must be one of uvicorn, granian with framework fastapi, not 'gunicorn'."
-    assert refusal(project, "--data=framework=fastapi") == refused
 
 
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
@@ -244,6 +238,7 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
     assert "Dockerfile" in result.stdout
 
 
+@pytest.mark.slow
 def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     check_run("git", "init", "--quiet", cwd=project)
@@ -302,6 +297,7 @@ def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, releas
     check_advice(project, said)
 
 
+@pytest.mark.slow  # an update with all new answers has another Python too
 def test_update_to_another_python_asks_for_a_new_lock(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
@@ -355,6 +351,7 @@ def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> N
     assert changes(project) == [" M .copier-answers.yml"]
 
 
+@pytest.mark.slow  # unit tests of `app_name` have the rule
 def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
