@@ -8,14 +8,14 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from copier import run_copy
 from hypothesis import HealthCheck, settings
-from pytest_copie.plugin import Copie
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.commands import check_run, commit
 from tests.support.docker import engine_version
-from tests.support.projects import Environment, Render, check_answers, copy_checkout
+from tests.support.projects import NOT_THE_TEMPLATE, Environment, Render, check_answers, copy_checkout
 from tests.support.template import HOST_PYTHON
 
 # The number of generated answers: the same ones in each run, or other ones each time with --hypothesis-profile=long.
@@ -71,22 +71,24 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-class DockerTestsTogether(LoadScopeScheduling):
-    """Hands out the tests of `tests/docker/timed` to one process, the other Docker tests to another, the rest to any.
+TIMED = "tests/docker/timed/"
 
-    `--dist loadgroup` would do the same with marks, but xdist 3.8 has no effect on the node IDs of pytest 9.2.
+
+class FoldersAndFiles(LoadScopeScheduling):
+    """Hands out the tests by file, and those that measure time together, so that they do not run beside each other.
+
+    `--dist loadgroup` would do the same with marks, but those of xdist 3.8 have no effect in pytest 9.2.
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
     """
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that share a process."""
-        folders = ("tests/docker/timed/", "tests/docker/")
-        return next((folder for folder in folders if nodeid.startswith(folder)), nodeid)
+        return TIMED if nodeid.startswith(TIMED) else nodeid.partition("::")[0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DockerTestsTogether:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FoldersAndFiles:
     """Return the scheduler of pytest-xdist."""
-    return DockerTestsTogether(config, log)
+    return FoldersAndFiles(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -102,9 +104,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def make_test(arguments: str) -> str:
     """Return the command that runs pytest with these arguments, as a user writes it."""
     quoted = arguments.replace("$", "$$")  # for make
-    return (
-        f'make test ARGS="{quoted}"' if not set(quoted) & set('"$`\\') else f"make test {shlex.quote(f'ARGS={quoted}')}"
-    )
+    if set(quoted) & set('"$`\\'):
+        return f"make test {shlex.quote(f'ARGS={quoted}')}"
+    return f'make test ARGS="{quoted}"'
 
 
 # --- fixtures --------------------------------------------------------------------------------------------------------
@@ -125,7 +127,15 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def render(copie_session: Copie) -> Render:
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the checkout as it stands. It is no repository, so Copier does not clone it: a second less."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    copy_checkout(folder, without=NOT_THE_TEMPLATE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def render(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Return a function that renders the checkout as it stands with the given answers, once for the same answers."""
     projects: dict[str, Path] = {}
 
@@ -133,10 +143,9 @@ def render(copie_session: Copie) -> Render:
         check_answers(answers)
         key = repr(sorted(answers.items()))
         if key not in projects:
-            result = copie_session.copy(extra_answers=answers)
-            assert result.exception is None, result.exception
-            assert result.project_dir is not None
-            projects[key] = result.project_dir
+            folder = tmp_path_factory.mktemp("rendered") / "project"  # any user may read it, unlike its parent
+            run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
+            projects[key] = folder
         return projects[key]
 
     return render_once
@@ -186,7 +195,9 @@ def template_clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def released(template_clone: Path) -> Path:
-    """Return a template with one release."""
-    commit(template_clone, "first release", tag="1.0.0")
-    return template_clone
+def released(tmp_path: Path) -> Path:
+    """Return a repository with one release of the template as it stands, without parts that Copier does not read."""
+    clone = tmp_path / "template"
+    copy_checkout(clone, without=NOT_THE_TEMPLATE)
+    commit(clone, "first release", tag="1.0.0")
+    return clone

@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.adopters import ADOPTERS, PEER, follow, move_in, printed_steps
+from tests.support.adopters import ADOPTERS, PEER, advised, follow, move_in, new_with_poetry, printed_steps
 from tests.support.commands import check_run, commit
-from tests.support.docker import HARDENED, PLUGINS, PROCESS, Container, ask, container, free_port
+from tests.support.docker import (
+    HARDENED,
+    PLUGINS,
+    PROCESS,
+    REPOSITORY,
+    Container,
+    ask,
+    check_build,
+    container,
+    free_port,
+)
 from tests.support.updates import update
 from tools.questionnaire import base_image
 
@@ -17,8 +27,8 @@ SHAPES = [shape if shape in IN_EVERY_RUN else pytest.param(shape, marks=pytest.m
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder. The containers and images of its project go when the test ends."""
+def empty_folder(tmp_path: Path) -> Iterator[Path]:
+    """Return an empty folder. The containers and images of the project in it go when the test ends."""
     folder = tmp_path / f"adopter-{PROCESS}"
     folder.mkdir()
     yield folder
@@ -27,7 +37,8 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_project_that_moved_in_serves_its_own_route(shape: str, released: Path, project: Path) -> None:
+def test_project_that_moved_in_serves_its_own_route(shape: str, released: Path, empty_folder: Path) -> None:
+    project = empty_folder
     check_run("docker", "tag", base_image(), PEER, cwd=project)
     adopter = ADOPTERS[shape]
     adopter.write(project)
@@ -53,3 +64,21 @@ def test_project_that_moved_in_serves_its_own_route(shape: str, released: Path, 
 def check_log(service: Container) -> None:
     """Check that a request that was handled is in the log."""
     assert re.search(r"GET /hello", service.logs()), service.logs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
+    project = new_with_poetry(tmp_path, framework)
+    said = move_in(project, released)
+    variables = {"POETRY_PLUGINS": PLUGINS}
+    for packages, group in advised(said):
+        options = [f"GROUP={group}"] if group else []
+        check_run("make", "add", f"PKG={packages}", *options, cwd=project, **variables)
+    check_build(project, f"{REPOSITORY}:moved-in")
+    with container(f"{REPOSITORY}:moved-in") as service:
+        assert service.get("/health").json()["status"] == "ok"
+        assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
+    output = check_run("make", "test", cwd=project, **variables)
+    assert "1 passed" in output
+    check_run("make", "clean", cwd=project, **variables)

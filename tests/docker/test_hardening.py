@@ -185,7 +185,7 @@ def write_secrets(folder: Path, address: str, password: str, is_in_address: bool
     return [f"--secret=id={file.name},src={file}" for file in folder.iterdir()]
 
 
-@pytest.mark.parametrize("is_in_address", [False, True], ids=["netrc", "address"])
+@pytest.mark.parametrize("is_in_address", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["netrc", "address"])
 def test_secrets_of_an_index_stay_out_of_the_image(
     is_in_address: bool, wheels: Path, render: Render, tmp_path: Path
 ) -> None:

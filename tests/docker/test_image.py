@@ -30,13 +30,12 @@ FRAMEWORKS = CHOICES["framework"]
 VERSION = "0.1.0"
 
 
-# Each framework with each server on the default Python, each of them once on an older one.
-SERVED = [(*stack, "3.14") for stack in STACKS] + [(*pair, "3.11") for pair in PAIRS]
+SERVED = [(*stack, "3.14") for stack in STACKS]
+# test_supported.py serves with the other versions of Python in every run.
+SERVED_EVERY_WEEK = [(*pair, python) for python in ("3.11", "3.13") for pair in PAIRS]
 
 
-@pytest.mark.parametrize(
-    ("framework", "server", "python_version"), [*SERVED, *slow(*[(*pair, "3.13") for pair in PAIRS])]
-)
+@pytest.mark.parametrize(("framework", "server", "python_version"), [*SERVED, *slow(*SERVED_EVERY_WEEK)])
 def test_production_serves_locked_down_and_stops_cleanly(
     framework: str, server: str, python_version: str, image: Image
 ) -> None:
@@ -112,7 +111,7 @@ START_MODULES = {
 }
 
 
-@pytest.mark.parametrize("python_version", ["3.13", "3.14"])
+@pytest.mark.parametrize("python_version", ["3.14", *slow(("3.13",))])
 @pytest.mark.parametrize(("framework", "server"), PAIRS)
 def test_production_has_bytecode_for_every_module(
     framework: str, server: str, python_version: str, image: Image
@@ -134,7 +133,7 @@ def test_labels_hold_the_description(image: Image) -> None:
     assert labels["org.opencontainers.image.description"] == HAZARDS + " second line"
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["fastapi", *slow(("flask",))])
 def test_edit_rebuilds_what_it_must_and_no_more(framework: str, project: Render) -> None:
     folder, tag = project(framework=framework), f"{REPOSITORY}:edit"
     pyproject, app = folder / "pyproject.toml", folder / "src" / "my_service" / "app.py"
@@ -233,8 +232,14 @@ def test_source_edit_builds_without_a_network(project: Render) -> None:
     assert downloading.returncode != 0, "the network was there"
 
 
-@pytest.mark.parametrize("target", ["production", "development"])
-@pytest.mark.parametrize("lock", ["stale", "missing"])
+@pytest.mark.parametrize(
+    ("lock", "target"),
+    [
+        ("stale", "production"),
+        ("missing", "development"),
+        *slow(("stale", "development"), ("missing", "production")),
+    ],
+)
 def test_bad_lock_ends_the_build_with_a_clear_line(lock: str, target: str, project: Render) -> None:
     folder = project()
     if lock == "missing":
@@ -314,6 +319,7 @@ def test_build_context_has_every_file_but_ignored_ones(project: Render, tmp_path
     }
 
 
+@pytest.mark.slow  # test_layouts.py has these files in every run
 def test_package_has_every_file_that_pyproject_names(project: Render) -> None:
     folder, tag = project(), f"{REPOSITORY}:files"
     (folder / "LICENSE").write_text("All rights reserved.\n")

@@ -117,27 +117,35 @@ def ignore_files(root: Path) -> None:
     (root / "src" / "my_service" / "keys" / ".gitignore").write_text("*.pem\n")
 
 
-LAYOUTS: list[Callable[[Path], None]] = [
+def combine_layouts(root: Path) -> None:
+    """Use all layouts that do not exclude each other."""
+    for layout in TOGETHER:
+        layout(root)
+
+
+TOGETHER: list[Callable[[Path], None]] = [
     use_license_files,
     use_several_readmes,
     add_a_second_package,
     add_packages_elsewhere,
-    use_a_flat_layout,
     add_data,
     include_and_exclude,
     add_scripts,
-    use_a_build_script,
-    ignore_files,
 ]
 
 
-@pytest.mark.parametrize("layout", [None, *LAYOUTS], ids=lambda layout: layout.__name__ if layout else "as_generated")
-def test_image_has_the_files_of_the_wheel(
-    layout: Callable[[Path], None] | None, project: Render, tmp_path: Path
-) -> None:
+def use_the_starter(root: Path) -> None:
+    """Leave the project as it was rendered."""
+
+
+EVERY_RUN = [use_the_starter, combine_layouts, use_a_flat_layout, use_a_build_script, ignore_files]
+IN_PRODUCTION = [*EVERY_RUN, *(pytest.param(layout, marks=pytest.mark.slow) for layout in TOGETHER)]
+
+
+@pytest.mark.parametrize("layout", IN_PRODUCTION, ids=lambda layout: layout.__name__)
+def test_image_has_the_files_of_the_wheel(layout: Callable[[Path], None], project: Render, tmp_path: Path) -> None:
     root = project(python_version=HOST_PYTHON)
-    if layout:
-        layout(root)
+    layout(root)
     commit(root, "the project")
     check_run("poetry", "build", "--format=wheel", f"--output={tmp_path / 'dist'}", cwd=root)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
@@ -146,7 +154,7 @@ def test_image_has_the_files_of_the_wheel(
     for name in zipfile.ZipFile(wheel).namelist():
         script = re.fullmatch(r"[^/]+\.data/scripts/(.+)", name)
         expected.add(f"bin/{script[1]}" if script else f"{library}/{name}")
-    if layout is add_scripts:
+    if layout in (add_scripts, combine_layouts):
         expected.add("bin/serve")  # made of the wheel's entry_points.txt
     tag = f"{REPOSITORY}:layout-{PROCESS}"
     check_build(root, tag)

@@ -1,4 +1,4 @@
-"""After an update or a move, the project is built and served, once the printed steps are followed."""
+"""An updated project is locked, built and served."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.adopters import advised, move_in, new_with_poetry
 from tests.support.commands import check_run, commit
 from tests.support.docker import HARDENED, PLUGINS, REPOSITORY, Container, check_build, container
 from tests.support.files import replace
@@ -43,21 +42,3 @@ def test_update_to_another_python_is_served_once_it_is_locked(released: Path, tm
     with locked_and_served(project) as service:
         assert service.get("/health").json()["status"] == "ok"
         assert service.execute("python", "--version").startswith("Python 3.13.")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("framework", ["fastapi", "flask"])
-def test_project_that_moved_in_is_served_and_tested(framework: str, released: Path, tmp_path: Path) -> None:
-    project = new_with_poetry(tmp_path, framework)
-    said = move_in(project, released)
-    variables = {"POETRY_PLUGINS": PLUGINS}
-    for packages, group in advised(said):
-        options = [f"GROUP={group}"] if group else []
-        check_run("make", "add", f"PKG={packages}", *options, cwd=project, **variables)
-    check_build(project, f"{REPOSITORY}:moved-in")
-    with container(f"{REPOSITORY}:moved-in") as service:
-        assert service.get("/health").json()["status"] == "ok"
-        assert service.execute("python", "-c", "import my_shop.prices as p; print(p.price())").strip() == "42"
-    output = check_run("make", "test", cwd=project, **variables)
-    assert "1 passed" in output
-    check_run("make", "clean", cwd=project, **variables)

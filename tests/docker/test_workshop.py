@@ -73,7 +73,7 @@ def test_dev_stage_has_the_tools_and_app_has_none(technique: Technique) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["04-wheel", "05-builder-app-dev", *slow(("06-environment-copied",), ("07-cache-mounts",))]
+    "name", ["04-wheel", *slow(("05-builder-app-dev",), ("06-environment-copied",), ("07-cache-mounts",))]
 )
 def test_technique_ships_no_poetry(name: str, technique: Technique) -> None:
     files = files_of(technique(name, *FASTAPI))

@@ -7,52 +7,31 @@ import json
 import os
 import subprocess
 import tomllib
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
-from cleo.io.inputs.argv_input import ArgvInput
-from cleo.io.outputs.buffered_output import BufferedOutput
 from copier import run_copy
 from copier.errors import UserMessageError
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from poetry.console.application import Application
 
 from extensions.answers import APP_NAME, FLAGS
 from tests.support.answers import any_text, valid_answers
-from tests.support.projects import PARSERS, Environment, copy_checkout, in_environment, texts
+from tests.support.poetry import poetry_check
+from tests.support.projects import PARSERS, Environment, in_environment, texts
 from tests.support.template import CHOICES, HAZARDS, QUESTIONS
 from tools.locks import RESERVED_NAMES
 
 # --- valid answers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the checkout as it stands: no repository, so that Copier need not clone it."""
-    folder = tmp_path_factory.mktemp("snapshot")
-    copy_checkout(folder)
-    return folder
-
-
 def render(snapshot: Path, folder: Path, answers: dict[str, Any]) -> dict[str, str]:
     """Render a project with Copier itself, and return its texts."""
     run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
     return texts(folder)
-
-
-def poetry_check(project: Path) -> str:
-    """Return what `poetry check --lock` finds fault with: an empty string for nothing."""
-    output, application = BufferedOutput(), Application()
-    application.auto_exits(False)
-    arguments = ["poetry", "check", "--lock", "--no-plugins", f"--directory={project}"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Poetry's own
-        return output.fetch() if application.run(ArgvInput(arguments), output, output) else ""
 
 
 def faults(tool: tuple[str, ...], project: Path, variables: dict[str, str]) -> str:
@@ -92,6 +71,7 @@ def check_compose(text: str) -> None:
 @example(
     answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
 )
+@settings(max_examples=settings().max_examples // 2)
 def test_valid_answers_make_a_sound_project(snapshot: Path, tools: dict[str, str], answers: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
         project = Path(folder) / "project"

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 
 from extensions import answers
 from tests.support.commands import ROOT, check_run
+from tests.support.export_lock import export_lock
 from tests.support.projects import Render
 from tests.support.template import CHOICES, COPIER_YML, QUESTIONS, STACKS, TECHNIQUES
 from tools import bench, locks, servers
@@ -209,6 +211,17 @@ def test_project_has_its_lock_and_one_python(framework: str, server: str, python
     assert tomllib.loads(shipped.read_text())["metadata"]["python-versions"] == pyproject["project"]["requires-python"]
     tools = pyproject["tool"]
     assert (tools["ruff"]["target-version"], tools["mypy"]["python_version"]) == (f"py{major}{minor}", python_version)
+
+
+@pytest.mark.parametrize("python_version", CHOICES["python_version"])
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_shipped_lock_is_fresh(framework: str, server: str, python_version: str, render: Render) -> None:
+    project = render(framework=framework, server=server, python_version=python_version)
+    lock = tomllib.loads(locks.shipped_lock(framework, server, python_version).read_text())
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text())
+    assert lock["metadata"]["content-hash"] == export_lock.content_hash(pyproject)
+    check_run(sys.executable, "docker/export_lock.py", cwd=project)  # checks the lock and writes nothing
+    assert {framework, server} <= {package["name"] for package in lock["package"] if "main" in package["groups"]}
 
 
 def test_reserved_names_cover_every_locked_package() -> None:

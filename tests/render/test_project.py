@@ -9,20 +9,21 @@ from packaging.version import Version
 
 from extensions.answers import OLDEST_POETRY
 from tests.support.commands import check_run, run
-from tests.support.matrix import slow
+from tests.support.matrix import in_every_run
 from tests.support.projects import Environment, Render, in_environment
-from tests.support.template import HOST_PYTHON, PAIRS, POETRIES, STACKS
+from tests.support.template import HOST_PYTHON, POETRIES, STACKS
 from tools import locks
 
 # The name of the hook that checks the lock.
 LOCK_HOOK = "poetry.lock matches pyproject.toml"
 IGNORE_HOOK = ".dockerignore covers .gitignore"
-# The oldest Python and the newest: the findings of ruff and mypy depend on the version that they check for.
-LINTED = [(*stack, "3.11" if stack in PAIRS else "3.15") for stack in STACKS]
-OTHERS = [(*stack, "3.15" if stack in PAIRS else "3.11") for stack in STACKS]
+# Each framework, Granian and Gunicorn, which bring code of their own; Docker tests check uvicorn. The findings of ruff
+# and mypy depend on the Python version that they check for: the oldest and the newest.
+EVERY_RUN = [("fastapi", "granian", "3.11"), ("flask", "gunicorn", "3.15")]
+LINTED = [(*stack, python) for stack in STACKS for python in ("3.11", "3.15")]
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "granian")], STACKS))
 def test_own_tests_pass(framework: str, server: str, environment: Environment, project: Render) -> None:
     folder = project(framework=framework, server=server, python_version=HOST_PYTHON)
     variables = in_environment(environment(framework, server))
@@ -32,7 +33,7 @@ def test_own_tests_pass(framework: str, server: str, environment: Environment, p
     assert "skipped" not in output
 
 
-@pytest.mark.parametrize(("framework", "server", "python_version"), [*LINTED, *slow(*OTHERS)])
+@pytest.mark.parametrize(("framework", "server", "python_version"), in_every_run(EVERY_RUN, LINTED))
 def test_linters_are_clean(
     framework: str, server: str, python_version: str, environment: Environment, project: Render
 ) -> None:
@@ -114,7 +115,7 @@ def test_linters_name_the_missing_lines_of_dockerignore(environment: Environment
     check_run(*command, cwd=root, **variables)
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn")], STACKS))
 @pytest.mark.parametrize(
     "poetry", [["poetry"], ["uvx", "--quiet", "--from", locks.OLDEST_POETRY, "poetry"]], ids=["pinned", "2.3"]
 )

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import check_answers
-from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS
+from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, PAIRS, QUESTIONS, STACKS
 from tools.questionnaire import default_answers
 
 REFUSED = [
@@ -30,6 +31,8 @@ REFUSED = [
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
 ]
+# The unit tests of the rules and the generated answers have many more.
+REFUSED_IN_EVERY_RUN = [("app_name", "My App"), ("port", "80"), ("framework", "django")]
 
 
 def copy(destination: Path, *arguments: str) -> tuple[int, str]:
@@ -79,7 +82,7 @@ def test_settings_are_strict_and_run_no_tasks() -> None:
     assert "_tasks" not in COPIER_YML
 
 
-@pytest.mark.parametrize(("question", "answer"), REFUSED)
+@pytest.mark.parametrize(("question", "answer"), in_every_run(REFUSED_IN_EVERY_RUN, REFUSED))
 def test_refused_answer_ends_in_one_sentence_and_writes_nothing(question: str, answer: str, tmp_path: Path) -> None:
     code, output = copy(tmp_path / "project", "--defaults", f"--data={question}={answer}")
     assert code == 1
@@ -113,7 +116,7 @@ def recorded(project: Path) -> dict[str, object]:
     return answers
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS, STACKS))
 def test_framework_alone_gets_its_default_server_and_any_of_its_servers(
     framework: str, server: str, tmp_path: Path
 ) -> None:
@@ -161,7 +164,9 @@ def test_update_to_the_other_framework_keeps_a_server_that_runs_both(made_projec
     assert (recorded(project)["framework"], recorded(project)["server"]) == ("flask", "granian")
 
 
-@pytest.mark.parametrize("defaults", ["framework: flask", "server: gunicorn", "framework: flask\n  server: gunicorn"])
+@pytest.mark.parametrize(
+    "defaults", ["framework: flask\n  server: gunicorn", *slow(("framework: flask",), ("server: gunicorn",))]
+)
 def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
     defaults: str, made_project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +178,7 @@ def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
     assert (recorded(project)["framework"], recorded(project)["server"]) == ("fastapi", "uvicorn")
 
 
+@pytest.mark.slow  # test_update.py has another choice that is gone
 def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
     project = made_project(framework="flask", server="granian")
     copier_yml = released / "copier.yml"

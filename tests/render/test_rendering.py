@@ -11,10 +11,21 @@ import yaml
 from tests.support.nginx import NGINX
 from tests.support.projects import PARSERS, Render, texts
 from tests.support.template import CHOICES, HAZARDS, SERVERS, STACKS, TECHNIQUES, VARIABLES
+from tools.questionnaire import versions
 
+PYTHONS = (CHOICES["python_version"][0], CHOICES["python_version"][-1])
 COMBINATIONS = [
-    *((*stack, *others) for stack in STACKS for others in itertools.product(["3.11", "3.15"], CHOICES["ci"], [False])),
-    *((*stack, "3.14", "github", True) for stack in STACKS),
+    *((*stack, *others, False) for stack in STACKS for others in itertools.product(PYTHONS, CHOICES["ci"])),
+    *((*stack, versions()["python"], "github", True) for stack in STACKS),
+]
+# Each stack without and with the optional parts, each CI, and the oldest and the newest Python.
+EVERY_RUN = [
+    *((*stack, PYTHONS[number % 2], CHOICES["ci"][number % 3], False) for number, stack in enumerate(STACKS)),
+    *((*stack, versions()["python"], "github", True) for stack in STACKS),
+]
+RENDERED = [
+    pytest.param(case, id="-".join(map(str, case)), marks=[] if case in EVERY_RUN else pytest.mark.slow)
+    for case in COMBINATIONS
 ]
 
 FILES = {
@@ -76,7 +87,7 @@ FILES_OF_WORKSHOP = {
 }
 
 
-@pytest.fixture(scope="module", params=COMBINATIONS, ids=lambda answers: "-".join(map(str, answers)))
+@pytest.fixture(scope="module", params=RENDERED)
 def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[set[str], dict[str, str]]:
     """Return the names of the expected files and the files of a rendered project, for each combination."""
     framework, server, python_version, ci, parts = request.param

@@ -14,6 +14,7 @@ import yaml
 from copier import run_copy
 
 from tests.support.commands import ROOT, check_run, run
+from tests.support.matrix import in_every_run
 from tests.support.projects import PARSERS, Render, texts
 from tests.support.template import CHOICES, COPIER_YML, STACKS
 from tools import locks
@@ -137,7 +138,7 @@ def add_empty_locks(template: Path, version: str) -> None:
         (template / locks.shipped_lock(framework, server, version).relative_to(ROOT)).touch()
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn")], STACKS))
 def test_new_python_is_one_line_and_its_locks(
     framework: str, server: str, template_clone: Path, tmp_path: Path
 ) -> None:

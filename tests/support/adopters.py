@@ -1,9 +1,13 @@
 """Small projects of different shapes that move in, and a way to follow the steps that Copier prints for them."""
 
+import atexit
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import yaml
 
@@ -249,15 +253,24 @@ CODE = '"""Sells things."""\n\n\ndef price() -> int:\n    return 42\n'
 TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    assert price() == 42\n"
 
 
+@cache
+def made_with_poetry(framework: str) -> Path:
+    """Return a project as `poetry new` makes it, with a locked framework. Tests must not change it."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    check_run("poetry", "new", "--no-interaction", "--quiet", "my-shop", cwd=folder)
+    check_run("poetry", "add", "--lock", "--quiet", framework, cwd=folder / "my-shop")
+    return folder / "my-shop"
+
+
 def new_with_poetry(folder: Path, framework: str) -> Path:
     """Make a project as Poetry makes it, with code, a test, a dependency and a lock, and return its folder."""
-    check_run("poetry", "new", "--no-interaction", "--quiet", "my-shop", cwd=folder)
     project = folder / "my-shop"
+    shutil.copytree(made_with_poetry(framework), project)
     (project / "src" / "my_shop" / "prices.py").write_text(CODE)
     (project / "tests" / "test_prices.py").write_text(TEST)
     (project / "README.md").write_text("# Our shop\n")
     (project / ".gitignore").write_text("*.log\n")
-    check_run("poetry", "add", "--lock", "--quiet", framework, cwd=project)
     commit(project, "our own project")
     return project
 

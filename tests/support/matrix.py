@@ -8,12 +8,12 @@ import pytest
 from tests.support.template import STACKS
 
 
-def slow(*cases: tuple[str | int, ...]) -> list[Any]:
+def slow(*cases: tuple[Any, ...]) -> list[Any]:
     """Return cases as parameters of a test that run only with `-m slow`."""
     return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
-def in_every_run(chosen: Collection[Any], cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
+def in_every_run(chosen: Collection[Any], cases: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Return cases as parameters of a test. The chosen ones are in every run, the others run only with `-m slow`."""
     return [case if case in chosen else slow(case)[0] for case in cases]
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def check_answers(answers: Mapping[str, str | int]) -> None:
-    """Refuse answers to unknown questions, which Copier and pytest-copie accept silently.
+    """Refuse answers to unknown questions, which Copier would ignore or refuse in its own words.
 
     Raises:
         KeyError: A name is no question of `copier.yml`.
@@ -56,10 +56,19 @@ def in_environment(environment: Path) -> dict[str, str]:
     return {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(environment)}
 
 
-def copy_checkout(folder: Path) -> None:
-    """Copy the files of the checkout into a folder, with uncommitted changes and without files that git ignores."""
+# Parts of the checkout that Copier does not read.
+NOT_THE_TEMPLATE = ("benchmarks", "docs", "tests", "poetry.lock")
+
+
+def copy_checkout(folder: Path, without: Collection[str] = ()) -> None:
+    """Copy the files of the checkout into a folder, with uncommitted changes and without files that git ignores.
+
+    Args:
+        folder: The folder.
+        without: Files and folders at the top of the checkout that are left out.
+    """
     listed = check_run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", cwd=ROOT)
     for file in filter(None, listed.split("\0")):
-        if (ROOT / file).exists():
+        if (ROOT / file).exists() and Path(file).parts[0] not in without:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, folder / file)

@@ -1,14 +1,17 @@
 """Releases of a template, updates of its projects, and the edits that teams make."""
 
+import io
 import re
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from copier import run_copy
+from copier import run_copy, run_update
 
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
+from tests.support.poetry import poetry_check
 
 PACKAGE = Path("src/my_service")
 NEW_LOCK = "run make lock"
@@ -42,10 +45,11 @@ def copy(template: Path, version: str, folder: Path, **answers: Any) -> Path:
 
 
 def update(project: Path, version: str = "", **answers: Any) -> str:
-    """Update a project as its README says, without questions, and return what Copier said."""
-    data = [f"--data={question}={answer}" for question, answer in answers.items()]
-    options = ["--trust", "--defaults", *data, *([f"--vcs-ref={version}"] if version else [])]
-    return check_run("copier", "update", *options, cwd=project)
+    """Update a project without questions, and return what Copier printed."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        run_update(project, data=answers, vcs_ref=version or None, defaults=True, overwrite=True, unsafe=True)
+    return printed.getvalue()
 
 
 def refusal(project: Path, *options: str) -> str:
@@ -70,8 +74,8 @@ def files(project: Path) -> dict[str, str]:
 
 def check_advice(project: Path, said: str) -> None:
     """Check that Copier's last words ask for a new lock exactly where Poetry does."""
-    is_fresh = run("poetry", "check", "--lock", cwd=project).returncode == 0
-    assert (NEW_LOCK in said) is not is_fresh, said
+    faults = poetry_check(project)
+    assert (NEW_LOCK in said) is bool(faults), f"{said}\n{faults}"
 
 
 # --- edits of teams --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run
+from tests.support.projects import copy_checkout
 
 FAILING = """
 import pytest
@@ -27,47 +28,54 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent", "REQUIRE_DOCKER": ""}
 PLANTED = "tests/unit/test_planted.py"
 
 
-@pytest.fixture
-def checkout(template_clone: Path) -> Path:
+DOCKER_TEST = "tests/docker/test_planted.py"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the checkout with tests that fail."""
-    (template_clone / PLANTED).write_text(FAILING)
-    (template_clone / "tests" / "docker" / "test_planted.py").write_text("def test_planted():\n    assert False\n")
-    return template_clone
+    folder = tmp_path_factory.mktemp("checkout")
+    copy_checkout(folder)
+    (folder / PLANTED).write_text(FAILING)
+    (folder / DOCKER_TEST).write_text("def test_planted():\n    assert False\n")
+    return folder
 
 
-def section(output: str, test: str) -> str:
+@pytest.fixture(scope="module", params=["-n0", pytest.param("-n2", marks=pytest.mark.slow)])
+def output(request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the output of a run of the planted tests without an engine."""
+    folder = f"--basetemp={tmp_path_factory.mktemp('base') / 'temporary'}"
+    return run("pytest", request.param, folder, "-m", "", PLANTED, DOCKER_TEST, cwd=checkout, **NO_ENGINE).stdout
+
+
+def report(output: str, test: str) -> str:
     """Return the report of a failed test, without the heading."""
     (found,) = re.findall(rf"^_+ {re.escape(test)} _+\n(.*?)(?=\n[_=]{{9}})", output, re.M | re.DOTALL)
     return str(found)
 
 
-@pytest.mark.parametrize("processes", ["-n0", "-n2"])
-def test_report_of_a_failed_test_ends_with_the_command_that_runs_it(processes: str, checkout: Path) -> None:
-    output = run("pytest", processes, "-m", "", PLANTED, cwd=checkout, **NO_ENGINE).stdout
-    report = section(output, "test_command[a b]")
-    assert report.splitlines()[-1] == f"""make test ARGS="-n0 '{PLANTED}::test_command[a b]'\""""
-    assert section(output, "test_slow").splitlines()[-1] == f'make test ARGS="-n0 -m slow {PLANTED}::test_slow"'
-    again = section(output, "test_command[$HOME]").splitlines()[-1]
-    options = shlex.split(shlex.split(again)[-1].partition("=")[2].replace("$$", "$"))
+def test_report_of_a_failed_test_ends_with_the_command_that_runs_it(output: str) -> None:
+    last = {test: report(output, test).splitlines()[-1] for test in ("test_command[a b]", "test_slow")}
+    assert last == {
+        "test_command[a b]": f"""make test ARGS="-n0 '{PLANTED}::test_command[a b]'\"""",
+        "test_slow": f'make test ARGS="-n0 -m slow {PLANTED}::test_slow"',
+    }
+    quoted = shlex.split(report(output, "test_command[$HOME]").splitlines()[-1])[-1]
+    options = shlex.split(quoted.removeprefix("ARGS=").replace("$$", "$"))
     assert options == ["-n0", f"{PLANTED}::test_command[$HOME]"]
 
 
-def test_report_of_a_failed_command_shows_how_to_run_it_by_hand(checkout: Path, tmp_path: Path) -> None:
-    options = ("-n0", f"--basetemp={tmp_path / 'temporary'}", f"{PLANTED}::test_command[a b]")
-    report = section(run("pytest", *options, cwd=checkout, **NO_ENGINE).stdout, "test_command[a b]")
-    (line,) = re.findall(r"AssertionError: Exit code 3: (.*)", report)
+def test_report_of_a_failed_command_shows_how_to_run_it_by_hand(output: str, tmp_path: Path) -> None:
+    (line,) = re.findall(r"AssertionError: Exit code 3: (.*)", report(output, "test_command[a b]"))
     assert line.endswith(" && VARIABLE='of two words' sh -c 'echo printed; exit 3'")
     result = run("sh", "-c", line, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (3, "printed\n")
 
 
-def test_run_without_an_engine_skips_the_docker_tests_and_says_why(checkout: Path) -> None:
-    result = run("pytest", "-n0", "tests/docker/test_planted.py", cwd=checkout, **NO_ENGINE)
-    header, _, rest = result.stdout.partition("collected")
+def test_run_without_an_engine_skips_the_docker_tests_and_says_why(output: str) -> None:
+    header = output.partition("rootdir:")[0]
     assert "No Docker engine responds: the tests in tests/docker are skipped; start Docker to run them" in header
-    assert "make test ARGS='-m slow'" in header
-    assert result.returncode == 0, result.stdout
-    assert re.search(r"SKIPPED \[1\] .*no Docker engine responds", rest)
+    assert re.search(r"SKIPPED \[1\] .*no Docker engine responds", output)
 
 
 def test_run_that_requires_docker_ends_without_an_engine(checkout: Path) -> None:

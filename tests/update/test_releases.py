@@ -57,6 +57,7 @@ def test_release_with_a_rename_passes_the_checks_and_keeps_the_edits(template_cl
     assert 'echo "our own line"' in (project / NEW).read_text()
 
 
+@pytest.mark.slow  # test_release_with_a_rename_passes_the_checks_and_keeps_the_edits is in every run
 def test_renamed_file_keeps_the_edits(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     project = copy(template_clone, "1.0.0", tmp_path / "project")

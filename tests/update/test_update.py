@@ -16,7 +16,7 @@ from tests.support.answers import valid_answers
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
 from tests.support.matrix import in_every_run
-from tests.support.projects import Environment, copy_checkout, in_environment
+from tests.support.projects import NOT_THE_TEMPLATE, Environment, copy_checkout, in_environment
 from tests.support.template import CHOICES, DEFAULTS, HOST_PYTHON, PAIRS, STACKS
 from tests.support.updates import (
     EDITS,
@@ -45,15 +45,15 @@ from tests.support.updates import (
 )
 
 COMBINATIONS = [(*stack, ci) for stack, ci in product(STACKS, CHOICES["ci"])]
-# Each stack and each choice of CI once. A run of `-m slow` has the rest.
-EVERY_RUN = [(*stack, CHOICES["ci"][number % len(CHOICES["ci"])]) for number, stack in enumerate(STACKS)]
+# One combination. Generated answers and new answers have others.
+EVERY_RUN = [("flask", "gunicorn", "gitlab")]
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a template with the checkout as version 1.0.0, and 1.1.0, which improves every file and adds one."""
     folder = tmp_path_factory.mktemp("versions") / "template"
-    copy_checkout(folder)
+    copy_checkout(folder, without=NOT_THE_TEMPLATE)
     commit(folder, "first release", tag="1.0.0")
     improve(folder, "improved")
     (folder / "template" / "NEWS.md").write_text("New in 1.1.0\n")
@@ -112,7 +112,12 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
     assert "EDITED = True" in (project / PACKAGE / "settings.py").read_text()
 
 
-@pytest.mark.parametrize("edit", ALL_EDITS, ids=lambda edit: edit.__name__)
+# test_update_is_a_fresh_copy_with_every_edit has the other edits together.
+@pytest.mark.parametrize(
+    "edit",
+    [delete_starter_files, *(pytest.param(edit, marks=pytest.mark.slow) for edit in EDITS)],
+    ids=lambda edit: edit.__name__,
+)
 def test_update_keeps_each_edit(edit: Edit, template: Path, tmp_path: Path) -> None:
     check_update(template, tmp_path, [edit], {})
 
@@ -124,10 +129,15 @@ NEW_ANSWERS = [
     {"include_devcontainer": "true", "include_workshop": "true"},
     {"poetry_version": "2.4.0", "port": "9000", "user_uid": "1234", "app_description": 'Sells "things" for $5'},
 ]
+# All of them together, and one by one with `-m slow`.
+ALL_NEW_ANSWERS = {question: answer for new in NEW_ANSWERS for question, answer in new.items()}
 
 
-@pytest.mark.parametrize("new", NEW_ANSWERS, ids=lambda new: "-".join(new))
-@pytest.mark.parametrize("framework", CHOICES["framework"])
+@pytest.mark.parametrize(
+    ("framework", "new"),
+    in_every_run([("fastapi", ALL_NEW_ANSWERS)], product(CHOICES["framework"], [ALL_NEW_ANSWERS, *NEW_ANSWERS])),
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
+)
 def test_update_with_new_answers_keeps_the_edits(
     framework: str, new: dict[str, str], template: Path, tmp_path: Path
 ) -> None:
@@ -156,18 +166,12 @@ def test_update_between_generated_answers_keeps_the_edits(
         check_update(template, Path(folder), apart, old, new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template: Path, tmp_path: Path) -> None:
     other = next(name for name in CHOICES["framework"] if name != framework)
     new = {"framework": other, "server": DEFAULTS[other]}
     check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, new)
-
-
-def test_update_to_the_other_framework_needs_one_of_its_servers(template: Path, tmp_path: Path) -> None:
-    project = copy(template, "1.0.0", tmp_path / "project", framework="flask")
-    commit(project, "start from the template")
-    refused = "server must be one of uvicorn, granian with framework fastapi, not 'gunicorn'."
-    assert refusal(project, "--data=framework=fastapi") == refused
 
 
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
@@ -176,15 +180,6 @@ def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: 
     commit(project, "start from the template")
     assert NEW_LOCK not in update(project)
     assert changes(project) == []
-
-
-def test_files_that_were_deleted_do_not_come_back(template: Path, tmp_path: Path) -> None:
-    project = copy(template, "1.0.0", tmp_path / "project")
-    delete_starter_files(project)
-    commit(project, "less")
-    update(project)
-    assert not {".editorconfig", "tests/test_app.py", ".vscode/launch.json"} & set(files(project))
-    assert "NEWS.md" in files(project)
 
 
 def test_a_package_that_was_renamed_stays_so(template: Path, tmp_path: Path) -> None:
@@ -243,6 +238,7 @@ def test_conflict_stands_in_the_lines_that_both_changed_and_is_not_committed(
     assert "Dockerfile" in result.stdout
 
 
+@pytest.mark.slow
 def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     check_run("git", "init", "--quiet", cwd=project)
@@ -257,7 +253,9 @@ def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Pat
     assert (project / "Dockerfile").read_text() == f"{OURS}\n# ours\n=======\n# improved\n{THEIRS}\n{text}"
 
 
-@pytest.mark.parametrize("options", [("--conflict=rej",), ()], ids=["rej", "diff3"])
+@pytest.mark.parametrize(
+    "options", [("--conflict=rej",), pytest.param((), marks=pytest.mark.slow)], ids=["rej", "diff3"]
+)
 def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     pyproject = project / "pyproject.toml"
@@ -275,7 +273,7 @@ def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template:
 # --- the lock --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("framework", "server"), PAIRS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS[:1], PAIRS))
 def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, released: Path, tmp_path: Path) -> None:
     stack = {"framework": framework, "server": server, "python_version": HOST_PYTHON}
     project = copy(released, "1.0.0", tmp_path / "project", **stack)
@@ -299,6 +297,7 @@ def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, releas
     check_advice(project, said)
 
 
+@pytest.mark.slow  # an update with all new answers has another Python too
 def test_update_to_another_python_asks_for_a_new_lock(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
@@ -352,6 +351,7 @@ def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> N
     assert changes(project) == [" M .copier-answers.yml"]
 
 
+@pytest.mark.slow  # unit tests of `app_name` have the rule
 def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.commands import ROOT, check_run
 from tests.support.docker import HARDENED, Image, Load, ask, container, inspect
-from tests.support.matrix import CONTAINER_STACKS
-from tests.support.template import PAIRS, STACKS
+from tests.support.matrix import CONTAINER_STACKS, in_every_run
+from tests.support.template import DEFAULTS, PAIRS, STACKS
 from tests.support.trial import BROKEN_DEPENDENCY
 
 # Runs a command, and prints its exit code and its peak memory, in MiB.
@@ -45,18 +45,21 @@ def test_health_check_is_quick_and_small(framework: str, server: str, image: Ima
         assert min(took).total_seconds() < 0.3
 
 
+ADDRESSES: list[tuple[dict[str, str], int]] = [
+    ({"PORT": "9321"}, 9321),
+    ({"HOST": "127.0.0.1"}, 8000),
+    ({"HOST": "::1"}, 8000),
+    ({"HOST": "::", "PORT": "80"}, 80),
+    ({"PORT": ""}, 8000),
+]
+ADDRESS_CASES = [(*pair, *address) for pair in PAIRS for address in ADDRESSES]
+# The health check is the same for all servers.
+ADDRESSES_IN_EVERY_RUN = [case for case in ADDRESS_CASES if case[1] == "uvicorn" or case[3] == 80]
+
+
 @pytest.mark.parametrize(
-    ("variables", "port"),
-    [
-        ({"PORT": "9321"}, 9321),
-        ({"HOST": "127.0.0.1"}, 8000),
-        ({"HOST": "::1"}, 8000),
-        ({"HOST": "::", "PORT": "80"}, 80),
-        ({"PORT": ""}, 8000),
-    ],
-    ids=str,
+    ("framework", "server", "variables", "port"), in_every_run(ADDRESSES_IN_EVERY_RUN, ADDRESS_CASES), ids=str
 )
-@pytest.mark.parametrize(("framework", "server"), PAIRS)
 def test_health_check_follows_the_address(
     framework: str, server: str, variables: dict[str, str], port: int, image: Image
 ) -> None:
@@ -68,7 +71,7 @@ def test_health_check_follows_the_address(
         assert service.health() == "healthy", service.logs()
 
 
-@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run(DEFAULTS.items(), STACKS))
 def test_health_follows_a_service_that_hangs_and_recovers(framework: str, server: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, *OFTEN, "--env=WEB_CONCURRENCY=1") as service:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import Container, Image, Load, container, inspect
-from tests.support.matrix import CONTAINER_STACKS
-from tests.support.template import STACKS
+from tests.support.matrix import CONTAINER_STACKS, in_every_run, slow
+from tests.support.template import DEFAULTS, STACKS
 from tools.questionnaire import base_image
 
 IN_FLIGHT = 50
@@ -76,8 +76,16 @@ def check_stop(service: Container, server: str, signal: str, workers: int) -> No
 STOPS = [(*stack, 2) for stack in STACKS] + [("fastapi", "uvicorn", 1)]
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize(("framework", "server", "workers"), STOPS)
+STOP_CASES = [(*stop, signal) for stop in STOPS for signal in ("SIGTERM", "SIGINT")]
+# SIGINT with the default server of each framework.
+STOP_CASES_IN_EVERY_RUN = [
+    case for case in STOP_CASES if case[-1] == "SIGTERM" or (case[:2] in DEFAULTS.items() and case[2] == 2)
+]
+
+
+@pytest.mark.parametrize(
+    ("framework", "server", "workers", "signal"), in_every_run(STOP_CASES_IN_EVERY_RUN, STOP_CASES)
+)
 def test_stop_finishes_requests_in_flight(framework: str, server: str, workers: int, signal: str, image: Image) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, f"--env=WEB_CONCURRENCY={workers}") as service:
@@ -86,7 +94,7 @@ def test_stop_finishes_requests_in_flight(framework: str, server: str, workers: 
             assert service.logs().count("[info] stopped") == workers
 
 
-@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
+@pytest.mark.parametrize(("framework", "server"), in_every_run(DEFAULTS.items(), STACKS))
 def test_stop_under_an_init_process(framework: str, server: str, image: Image, tini: Path) -> None:
     name = image(on_trial=True, framework=framework, server=server)
     command = inspect("image", name)["Config"]["Cmd"]
@@ -124,7 +132,7 @@ def test_stop_ends_requests_after_the_graceful_timeout(framework: str, server: s
 STOPS_AT_ONCE = ("sh", "-c", "trap 'exit 0' TERM INT; sleep 600 & wait")
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("signal", ["SIGTERM", *slow(("SIGINT",))])
 @pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_stop_of_an_idle_container_takes_no_time(framework: str, server: str, signal: str, image: Image) -> None:
     name = image(framework=framework, server=server)
