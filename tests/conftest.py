@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from copier import run_copy
 from hypothesis import HealthCheck, settings
+from pytest_copie.plugin import Copie
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -135,7 +135,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def render(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+def render(snapshot: Path, copie_session: Copie) -> Render:
     """Return a function that renders the checkout as it stands with the given answers, once for the same answers."""
     projects: dict[str, Path] = {}
 
@@ -143,9 +143,10 @@ def render(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
         check_answers(answers)
         key = repr(sorted(answers.items()))
         if key not in projects:
-            folder = tmp_path_factory.mktemp("rendered") / "project"  # any user may read it, unlike its parent
-            run_copy(str(snapshot), folder, data=answers, defaults=True, unsafe=True, quiet=True)
-            projects[key] = folder
+            result = copie_session.copy(extra_answers=answers, template_dir=snapshot)
+            assert result.exception is None, result.exception
+            assert result.project_dir is not None
+            projects[key] = result.project_dir
         return projects[key]
 
     return render_once
