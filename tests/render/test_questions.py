@@ -209,7 +209,7 @@ def test_refused_answer_in_a_data_file_is_refused_alike(tmp_path: Path) -> None:
 def test_answer_to_no_question_is_refused(name: str, hint: str, tmp_path: Path) -> None:
     """A name that is misspelt, or that of a value which follows from the answers."""
     code, output = copy(tmp_path / "project", "--defaults", f"--data={name}=x")
-    assert (code, output) == (1, f"'{name}' is no question of this template: {hint}")
+    assert (code, output) == (1, f"'{name}' is not a question of this template: {hint}")
     assert not (tmp_path / "project").exists()
 
 
@@ -242,7 +242,7 @@ def test_files_in_the_way_of_a_new_project_stop_what_must_not_ask(tmp_path: Path
     (tmp_path / "LICENSE").touch()
     assert copy(tmp_path, "--defaults", "--quiet") == (
         1,
-        "README.md must not be there yet: choose another folder, or add --overwrite to replace them.",
+        "README.md must not exist yet: choose another folder, or add --overwrite to replace them.",
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
     assert copy(tmp_path, "--defaults", "--quiet", "--overwrite") == (0, "")
@@ -309,8 +309,8 @@ def test_make_new_takes_answers_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"DATA": "app_nmae=x"}, "'app_nmae' is no question of this template: did you mean app_name?"),
-        ({"DATA": "package_name=x"}, "'package_name' is no question of this template: did you mean app_name?"),
+        ({"DATA": "app_nmae=x"}, "'app_nmae' is not a question of this template: did you mean app_name?"),
+        ({"DATA": "package_name=x"}, "'package_name' is not a question of this template: did you mean app_name?"),
         ({"DATA": "port"}, "DATA must be written question=answer, with quotes around spaces, not 'port'."),
         ({"DATA": "author_name=O'Neill"}, "DATA has a quote or a backslash without its partner: author_name=O'Neill"),
         ({"DATA": "port=80"}, "port must be a whole number from 1024 to 65535, not '80'."),
