@@ -64,6 +64,10 @@ release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it;
 release-notes: setup ## Print what the changelog says of VERSION=1.2.0
 	@$(BIN)/python -m tools.release --notes "$(VERSION)"
 
+.PHONY: examples
+examples: setup ## Publish a new project of each framework of VERSION=1.2.0 on the branches example-flask and example-fastapi
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/publish_examples.sh "$(VERSION)"
+
 # They reach the recipe through the environment, unexpanded: quotes and dollars in them stay what they are.
 export GIVEN_DEST := $(value DEST)
 export GIVEN_DATA := $(value DATA)

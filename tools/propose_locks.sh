@@ -2,7 +2,7 @@
 # Push renewed locks to BRANCH, and open a pull request for it where there is none: the end of the workflow Locks.
 set -eu
 
-git add --all locks extensions
+git add --all data locks
 if git diff --cached --quiet; then
     echo "Every lock is up to date."
     exit 0

@@ -301,6 +301,19 @@ WORKFLOWS = [
 ]
 
 
+@pytest.mark.parametrize("name", [".editorconfig", ".gitattributes"])
+def test_template_and_projects_have_the_same_file(name: str) -> None:
+    assert (ROOT / name).read_text() == (ROOT / "template" / name).read_text()
+
+
+def test_template_and_projects_have_the_same_hooks(render: Render) -> None:
+    configs = [yaml.safe_load((at / ".pre-commit-config.yaml").read_text()) for at in (ROOT, render())]
+    own, of_projects = ({hook["id"]: hook for hook in config["repos"][0]["hooks"]} for config in configs)
+    shared = own.keys() & of_projects.keys()
+    assert shared == {"ruff-check", "ruff-format", "mypy", "shellcheck"}
+    assert {name: own[name] for name in shared} == {name: of_projects[name] for name in shared}
+
+
 def test_workflows_agree_on_the_actions() -> None:
     pins: dict[str, set[str]] = {}
     for workflow in WORKFLOWS:

@@ -7,7 +7,9 @@ import pytest
 from packaging.version import Version
 
 from tests.support.commands import ROOT, check_run, commit, run
-from tests.support.updates import TAGS, changes, write_news
+from tests.support.files import replace
+from tests.support.template import CHOICES
+from tests.support.updates import TAGS, changes, copy, files, improve, write_news
 from tools.release import notes
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -87,7 +89,7 @@ def test_release_needs_a_clean_checkout(template_clone: Path) -> None:
     assert release(template_clone, "7.0.0") == (1, "The checkout has changes: commit them, then release.")
 
 
-# --- renewed locks ---------------------------------------------------------------------------------------------------
+# --- example projects and renewed locks --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -96,6 +98,30 @@ def published(template_clone: Path, tmp_path: Path) -> Path:
     check_run("git", "init", "--bare", "--quiet", str(tmp_path / "origin.git"), cwd=tmp_path)
     check_run("git", "remote", "add", "origin", str(tmp_path / "origin.git"), cwd=template_clone)
     return tmp_path / "origin.git"
+
+
+def test_examples_are_new_projects_with_one_commit_for_each_release(
+    template_clone: Path, published: Path, tmp_path: Path
+) -> None:
+    branches = {framework: f"example-{framework}" for framework in CHOICES["framework"]}
+    for number, version in enumerate(("1.0.0", "1.1.0rc1", "1.1.0"), start=1):
+        improve(template_clone, version)
+        commit(template_clone, version, tag=version)
+        head = check_run("git", "rev-parse", "HEAD", cwd=template_clone)
+        check_run("sh", "tools/publish_examples.sh", version, cwd=template_clone)
+        assert check_run("git", "rev-parse", "HEAD", cwd=template_clone) == head
+        assert changes(template_clone) == []
+        for branch in branches.values():
+            messages = check_run("git", "log", "--format=%s", branch, cwd=published).splitlines()
+            assert len(messages) == {1: 1, 2: 1, 3: 2}[number], "a prerelease is not published"
+    for framework, branch in branches.items():
+        example = tmp_path / branch
+        check_run("git", "clone", "--quiet", "--branch", branch, str(published), branch, cwd=tmp_path)
+        fresh = copy(template_clone, "1.1.0", tmp_path / framework, framework=framework)
+        source = f"_src_path: {published}\n"
+        answers = (fresh / ".copier-answers.yml").read_text()
+        (fresh / ".copier-answers.yml").write_text(re.sub("_src_path: .*\n", source, answers))
+        assert files(example) == files(fresh)
 
 
 @pytest.mark.parametrize("is_open", ["0", "1"])
@@ -113,10 +139,11 @@ def test_renewed_locks_become_one_pull_request(
     assert not said.exists()
     lock = next(template_clone.glob("locks/*.lock"))
     lock.write_text("renewed\n")
+    replace(template_clone / "data" / "reserved_names.json", "[\n", '[\n  "a-new-dependency",\n')
     check_run(*script, cwd=template_clone, **variables)
     pushed = check_run("git", "show", "--stat", "--format=%s", "locks", cwd=published).splitlines()
     assert pushed[0] == "build: renew the locks of the projects"
-    assert pushed[-1].startswith(" 1 file changed")
+    assert pushed[-1].startswith(" 2 files changed")
     lock.write_text("renewed once more\n")
     check_run("git", "update-ref", "refs/heads/locks", "locks~1", cwd=published)  # somebody else has pushed
     assert run(*script, cwd=template_clone, **variables).returncode != 0
