@@ -21,10 +21,9 @@ SET = {"FLASK_APP", "GRACEFUL_TIMEOUT", "HOME", "HOST", "MAX_REQUESTS", "PATH", 
 # The usual modules and names of an application, the most specific first.
 MODULES = ("asgi", "wsgi", "main", "app", "application", "server", "run", "api", "__init__")
 NAMES = ("app", "application", "create_app()")
-# A route of an application, as ast.unparse writes it.
-ROUTE = re.compile(r"@app(?:lication)?\.(?:get|route)\('(/[^'<{]*)'")
 APT_INSTALL = re.compile(r"apt(?:-get)? install((?:\\\n|[ \t\w.+-])+)")
-# A variable, and its default if it has one. Pydantic reads each field of a class of settings from a variable.
+# As ast.unparse writes them: a route, and a variable with its default. Pydantic reads settings from variables.
+ROUTE = re.compile(r"@app(?:lication)?\.(?:get|route)\('(/[^'<{]*)'")
 VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'(?:[\])](?! = )|(, ))")
 SETTINGS = re.compile(r'^class \w+\(.*Settings.*\):\n(?:    """(?s:.*?)"""\n)?((?:    .*\n|\n)*)', re.MULTILINE)
 FIELD = re.compile(r"^    (\w+): [^=\n]+(?: = Field\((?:\.\.\.|\)|(?!.*\bdefault)\w+=).*|( = ).*)?$", re.MULTILINE)
@@ -243,7 +242,7 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
 
 
 class AdoptingExtension(Extension):
-    """Makes the function available as a Jinja filter."""
+    """Adds `read_project` as a Jinja filter."""
 
     def __init__(self, environment: Environment) -> None:
         """Register the filter in Copier's environment."""

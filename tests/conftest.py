@@ -114,7 +114,7 @@ def make_test(arguments: str) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the caller's settings out of the tests, and Poetry from making environments of its own."""
+    """Remove variables of the caller that change the tests, and let Poetry create no environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLERS_VARIABLES:
             patch.delenv(name, raising=False)

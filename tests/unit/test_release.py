@@ -89,7 +89,7 @@ def test_release_needs_a_clean_checkout(template_clone: Path) -> None:
     assert release(template_clone, "7.0.0") == (1, "The checkout has changes: commit them, then release.")
 
 
-# --- example projects and renewed locks --------------------------------------------------------------------------------
+# --- example projects and renewed locks -------------------------------------------------------------------------------
 
 
 @pytest.fixture
