@@ -143,7 +143,9 @@ def _setting_steps(context: Mapping[str, Any], folder: PurePath, in_the_way: Seq
             else f"{project['file']}: add{where} {line}  # for the health check, or set HEALTH_PATH in the Dockerfile"
         )
     if unset := [name for name in project["required"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
-        steps.append(f".env: set {', '.join(unset)}  # your code reads them, and the Compose files pass them on")
+        others = [name for name in project["variables"] if name not in project["required"]][:10]
+        also = f" It also reads {', '.join(others)}." if others else ""
+        steps.append(f".env: set {', '.join(unset)}  # your code needs them.{also} The Compose files pass on all of them")
     packages = project["system_packages"]
     if packages and (is_replaced or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
         run_time = " ".join(name for name in packages if name not in COMPILERS)
