@@ -145,7 +145,7 @@ def _setting_steps(context: Mapping[str, Any], folder: PurePath, in_the_way: Seq
     if unset := [name for name in project["required"] if not _has(folder, ".env", rf"^(export )?{name}=")]:
         others = [name for name in project["variables"] if name not in project["required"]][:10]
         also = f" It also reads {', '.join(others)}." if others else ""
-        steps.append(f".env: set {', '.join(unset)}  # your code needs them.{also} The Compose files pass on all of them")
+        steps.append(f".env: set {', '.join(unset)}  # your code needs them.{also} The Compose files pass them on")
     packages = project["system_packages"]
     if packages and (is_replaced or _has(folder, "Dockerfile", r'^ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""$')):
         run_time = " ".join(name for name in packages if name not in COMPILERS)
