@@ -181,9 +181,9 @@ def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
 @pytest.mark.slow  # test_update.py has another choice that is gone
 def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
     project = made_project(framework="flask", server="granian")
-    copier_yml = released / "copier.yml"
-    text = copier_yml.read_text()
-    copier_yml.write_text(text.replace("[flask, fastapi]", "[fastapi]").replace("    flask: [gunicorn, granian]\n", ""))
+    facts = released / "data" / "facts.yml"
+    text = facts.read_text()
+    facts.write_text(text.replace("[flask, fastapi]", "[fastapi]").replace("    flask: [gunicorn, granian]\n", ""))
     commit(released, "without Flask", tag="1.1.0")
     code, line = update(project)
     assert code == 1

@@ -326,7 +326,7 @@ def test_conflict_in_the_dependencies_is_named(released: Path, tmp_path: Path) -
 def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", python_version="3.11")
     commit(project, "start from the template")
-    replace(released / "copier.yml", '["3.11", ', "[")
+    replace(released / "data" / "facts.yml", '["3.11", ', "[")
     commit(released, "without Python 3.11", tag="1.1.0")
     assert refusal(project) == (
         "python_version must be one of 3.12, 3.13, 3.14, 3.15, not '3.11' (did you mean '3.15'?): "
@@ -337,9 +337,9 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_p
 
 
 def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> None:
-    copier_yml = released / "copier.yml"
-    replace(copier_yml, "    framework: &frameworks", "    team: &teams [red, blue]\n    framework: &frameworks")
-    replace(copier_yml, "\nport:\n", "\nteam:\n  type: str\n  choices: *teams\n  default: red\n\nport:\n")
+    replace(released / "data" / "facts.yml", "    framework: [", "    team: [red, blue]\n    framework: [")
+    question = "\nteam:\n  type: str\n  choices: [red, blue]\n  default: red\n\nport:\n"
+    replace(released / "copier.yml", "\nport:\n", question)
     commit(released, "a question", tag="1.1.0")
     project = copy(released, "1.1.0", tmp_path / "project", team="blue")
     commit(project, "start from the template")
@@ -372,8 +372,8 @@ def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> 
     project = copy(template, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
     assert refusal(project, "--data=app_name=orders") == (
-        "app_name must stay 'my-service' in a project that exists, not become 'orders': "
-        "its code would stay behind in the old package."
+        "app_name must stay 'my-service' in an existing project, not become 'orders': "
+        "its code would remain in the old package."
     )
 
 
