@@ -21,11 +21,11 @@ UID = 65534 if os.getuid() == 0 else os.getuid()
 
 @pytest.fixture(scope="module")
 def cli() -> Iterator[str]:
-    """Install the command-line tool of `tests/package.json` for all users, and return its path."""
+    """Install the command-line tool of `package.json` for all users, and return its path."""
     if not shutil.which("npm"):
         pytest.skip("npm is missing: it installs @devcontainers/cli")
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(ROOT / "tests" / "package.json", folder)
+        shutil.copy(ROOT / "tests" / "docker" / "package.json", folder)
         check_run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=Path(folder))
         Path(folder).chmod(0o755)
         yield f"{folder}/node_modules/.bin/devcontainer"
