@@ -146,7 +146,9 @@ def test_renamed_file_keeps_the_edits_beside_another_template(
 
 
 @pytest.mark.slow
-def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(template_clone: Path, tmp_path: Path) -> None:
+def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(
+    template_clone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     rename(template_clone)
     edited, untouched = (copy(template_clone, "1.0.0", tmp_path / name) for name in ("edited", "untouched"))
     replace(edited / OLD, 'exec "$@"\n', 'echo "our own line"\nexec "$@"\n')
@@ -154,9 +156,9 @@ def test_renamed_file_whose_new_name_is_taken_stays_with_its_edits(template_clon
     for project in (edited, untouched):
         (project / NEW).write_text("#!/bin/sh\necho ours\n")
         commit(project, "our own work")
-    said = update(edited)
+    update(edited)
     assert files(edited)[OLD] == before
-    assert f"The template renamed {OLD} to {NEW}, which you have too: both stay unchanged." in said
+    assert f"The template renamed {OLD} to {NEW}, which you have too: both stay unchanged." in capfd.readouterr().err
     assert "echo ours" in files(edited)[NEW]
     update(untouched)
     assert OLD not in files(untouched)
