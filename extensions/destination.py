@@ -68,9 +68,9 @@ def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:
         conf: Copier's settings.
 
     Returns:
-        The names of the `recorded` answers and the recorded `app_name`; the template's `existing` files; and whether
-        Copier `compares` versions there, the folder `is_in_repository`, a project `moves_in`, and it `has_own_code`
-        because it moves in now or has moved in before.
+        The names of the `recorded` answers and the recorded `app_name`; the template's files that are `existing` before a
+        new project is made; and whether Copier `compares` versions there, the folder `is_in_repository`, a project
+        `moves_in`, and it `has_own_code` because it moves in now or has moved in before.
     """
     folder = Path(conf["dst_path"])
     recorded = _read(folder, conf["answers_file"])
@@ -81,7 +81,7 @@ def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "recorded": re.findall(r"^([a-z]\w*):", recorded, re.MULTILINE),
         "app_name": name[1] if name else "",
-        "existing": that_exist(template_files(""), folder),
+        "existing": [] if recorded or moves_in else that_exist(template_files(""), folder),
         "compares": any(part.startswith(COPIES) for part in folder.parts),
         "is_in_repository": any((parent / ".git").exists() for parent in (absolute, *absolute.parents)),
         "moves_in": moves_in,

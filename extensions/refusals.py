@@ -91,8 +91,7 @@ def _folder_errors(conf: Mapping[str, Any], destination: Mapping[str, Any]) -> I
         tomllib.loads(pyproject.read_text(encoding="utf-8") if pyproject.is_file() else "")
     except ValueError as error:
         yield f"pyproject.toml must be readable as TOML, but is not: {error}."
-    is_new = not recorded and not destination["moves_in"]
-    if is_new and conf["defaults"] and not conf["overwrite"] and destination["existing"]:
+    if conf["defaults"] and not conf["overwrite"] and destination["existing"]:
         existing = ", ".join(destination["existing"])
         yield f"{existing} must not exist yet: choose another folder, or add --overwrite to replace them."
 

@@ -130,7 +130,7 @@ def change_the_dockerfile(project: Path) -> None:
 
 def change_the_readme(project: Path) -> None:
     """Describe the service in the team's words."""
-    replace(project / "README.md", "## Run\n", "## What it is for\n\nOrders.\n\n## Run\n")
+    replace(project / "README.md", "## Run\n", "## Purpose\n\nThe service stores orders.\n\n## Run\n")
 
 
 def change_the_ci_job(project: Path) -> None:

@@ -271,6 +271,12 @@ def test_server_that_is_too_old_is_raised(locked: str, raised: bool, tmp_path: P
     assert left == [command if raised else "make lock"]
 
 
+def test_settings_of_another_server_are_not_in_the_way(tmp_path: Path) -> None:
+    files = {"main.py": FASTAPI, "gunicorn.conf.py": "workers = 2\n", "Makefile": "all:\n"}
+    left = steps(tmp_path, files, poetry_2("fastapi"), own=("Makefile", "gunicorn.conf.py"))
+    assert left[0].startswith("mv Makefile Makefile.old && copier recopy")
+
+
 def test_package_without_a_wheel_for_the_python_is_upgraded(tmp_path: Path) -> None:
     lock = WHEELS.format("a", "cp39-cp39") + WHEELS.format("b", "cp39-cp39").replace("a-1.2.3.tar.gz", "b-none-any.whl")
     files = {"poetry.lock": lock + WHEELS.format("c", "cp314-cp314"), "main.py": FASTAPI}
