@@ -68,8 +68,8 @@ def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:
         conf: Copier's settings.
 
     Returns:
-        The names of the `recorded` answers and the recorded `app_name`; the template's files that are `existing` before a
-        new project is made; and whether Copier `compares` versions there, the folder `is_in_repository`, a project
+        The names of the `recorded` answers and the recorded `app_name`; the template's files that are `existing` before
+        a new project is made; and whether Copier `compares` versions there, the folder `is_in_repository`, a project
         `moves_in`, and it `has_own_code` because it moves in now or has moved in before.
     """
     folder = Path(conf["dst_path"])
