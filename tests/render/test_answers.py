@@ -71,7 +71,7 @@ def check_compose(text: str) -> None:
 @example(
     answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
 )
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 5)
 def test_valid_answers_make_a_sound_project(snapshot: Path, tools: dict[str, str], answers: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
         project = Path(folder) / "project"

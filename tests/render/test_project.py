@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from extensions.answers import OLDEST_POETRY
 from tests.support.commands import check_run, run
-from tests.support.matrix import in_every_run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import Environment, Render, in_environment
 from tests.support.template import HOST_PYTHON, POETRIES, STACKS
 from tools import locks
@@ -59,7 +59,7 @@ def test_linters_are_clean(
     [
         ("src/my_service/app.py", "import os\n", "ruff-check"),
         ("src/my_service/app.py", "x = [ 1 ]\n", "ruff-format"),
-        ("src/my_service/settings.py", "number: int = 'text'\n", "mypy"),
+        *slow(("src/my_service/settings.py", "number: int = 'text'\n", "mypy")),
         ("Dockerfile", "RUN cd /tmp && sudo ls\n", "hadolint"),
         ("entrypoint.sh", "echo $unquoted\n", "shellcheck"),
         ("pyproject.toml", '[project.optional-dependencies]\nextra = ["cowsay"]\n', "lock"),

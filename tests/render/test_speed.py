@@ -23,6 +23,7 @@ def start_of_copier() -> float:
     return min(processor_seconds("copier", "--version") for _ in range(5))
 
 
+@pytest.mark.slow
 def test_copy_takes_no_longer_than_four_starts_of_copier(start_of_copier: float, tmp_path: Path) -> None:
     given = [f"--data={name}={answer}" for name, answer in default_answers().items()]
     command = ("copier", "copy", "--trust", "--quiet", "--vcs-ref=HEAD", *given, str(ROOT))
@@ -30,6 +31,7 @@ def test_copy_takes_no_longer_than_four_starts_of_copier(start_of_copier: float,
     assert min(taken) <= 4 * start_of_copier, taken
 
 
+@pytest.mark.slow
 def test_new_takes_no_longer_than_six_starts_of_copier(start_of_copier: float, tmp_path: Path) -> None:
     check_run("make", "setup", cwd=ROOT)
     command = ("make", "new", "DATA=framework=flask")

@@ -5,13 +5,14 @@ import sys
 import pytest
 
 from tests.support.commands import ROOT, check_run, run
+from tests.support.matrix import slow
 from tests.support.projects import Render
 from tests.support.workshop import bench
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
-    [(["--repeat=0"], "--repeat must be at least 1"), (["--only=09-magic"], "invalid choice: '09-magic'")],
+    [(["--repeat=0"], "--repeat must be at least 1"), *slow((["--only=09-magic"], "invalid choice: '09-magic'"))],
 )
 def test_bench_refuses_bad_arguments(arguments: list[str], reason: str, render: Render) -> None:
     result = run(*bench(render(include_workshop=True), *arguments), cwd=ROOT)

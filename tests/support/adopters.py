@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import yaml
+from copier import run_copy
 
-from tests.support.commands import check_run, commit
+from tests.support.commands import check_run, commit, printed
 
 
 def application(framework: str, returned: str = "'hello'", imports: str = "", name: str = "app") -> str:
@@ -275,9 +276,11 @@ def new_with_poetry(folder: Path, framework: str) -> Path:
     return project
 
 
-def move_in(project: Path, template: Path | str, *options: str) -> str:
-    """Copy the template into a project, as README says, and return what Copier said."""
-    return check_run("copier", "copy", "--trust", "--defaults", *options, str(template), ".", cwd=project)
+def move_in(project: Path, template: Path, answers_file: str | None = None, **answers: str) -> str:
+    """Copy the template into a project without questions, and return what Copier printed."""
+    with printed() as text:
+        run_copy(str(template), project, answers, answers_file=answers_file, defaults=True, overwrite=True, unsafe=True)
+    return text.getvalue()
 
 
 def advised(said: str) -> list[tuple[str, str]]:

@@ -1,8 +1,11 @@
 """Functions that run commands."""
 
+import io
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +54,14 @@ def fail_run(*command: str | Path, cwd: Path, **env: str) -> str:
     result = run(*command, cwd=cwd, **env)
     assert result.returncode != 0, f"Exit code 0: {by_hand(*command, cwd=cwd, **env)}\n{result.stdout}"
     return result.stdout
+
+
+@contextmanager
+def printed() -> Iterator[io.StringIO]:
+    """Collect the text that is printed in a `with` statement."""
+    text = io.StringIO()
+    with redirect_stdout(text), redirect_stderr(text):
+        yield text
 
 
 def commit(folder: Path, message: str, tag: str = "") -> None:

@@ -1,15 +1,15 @@
 """Releases of a template, updates of its projects, and the edits that teams make."""
 
-import io
 import re
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pytest
 from copier import run_copy, run_update
+from copier.errors import UserMessageError
 
-from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.commands import ROOT, check_run, commit, printed, run
 from tests.support.files import replace
 from tests.support.poetry import poetry_check
 
@@ -46,19 +46,17 @@ def copy(template: Path, version: str, folder: Path, **answers: Any) -> Path:
 
 def update(project: Path, version: str = "", **answers: Any) -> str:
     """Update a project without questions, and return what Copier printed."""
-    printed = io.StringIO()
-    with redirect_stdout(printed), redirect_stderr(printed):
-        run_update(project, data=answers, vcs_ref=version or None, defaults=True, overwrite=True, unsafe=True)
-    return printed.getvalue()
+    with printed() as text:
+        run_update(project, answers, vcs_ref=version or None, defaults=True, overwrite=True, unsafe=True)
+    return text.getvalue()
 
 
-def refusal(project: Path, *options: str) -> str:
-    """Return the last line of an update that must be refused and change nothing."""
-    result = run("copier", "update", "--trust", "--defaults", *options, cwd=project)
-    assert result.returncode == 1, result.stdout
+def refusal(project: Path, **answers: Any) -> str:
+    """Return the message of an update that must be refused and change nothing. The command line shows it as it is."""
+    with pytest.raises(UserMessageError) as refused:
+        update(project, **answers)
     assert changes(project) == []
-    assert "Traceback" not in result.stdout
-    return re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.strip().splitlines()[-1])
+    return str(refused.value)
 
 
 def changes(project: Path) -> list[str]:

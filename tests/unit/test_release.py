@@ -100,6 +100,7 @@ def published(template_clone: Path, tmp_path: Path) -> Path:
     return tmp_path / "origin.git"
 
 
+@pytest.mark.slow
 def test_examples_are_new_projects_with_one_commit_for_each_release(
     template_clone: Path, published: Path, tmp_path: Path
 ) -> None:

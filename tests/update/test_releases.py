@@ -10,6 +10,7 @@ import yaml
 
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
+from tests.support.matrix import slow
 from tests.support.template import COPIER_YML
 from tests.support.updates import OURS, changes, copy, files, update, write_news
 
@@ -85,6 +86,7 @@ def test_renamed_file_has_a_conflict_where_both_changed_a_line(template_clone: P
     )
 
 
+@pytest.mark.slow
 def test_renamed_file_keeps_its_mode(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     project = copy(template_clone, "1.0.0", tmp_path / "project")
@@ -113,6 +115,7 @@ def test_file_that_is_renamed_twice_keeps_the_edits(template_clone: Path, tmp_pa
         assert 'echo "our own line"\nexec "$@"\n' in text
 
 
+@pytest.mark.slow
 def test_renamed_file_that_the_project_never_had_is_added(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     migration = (template_clone / "copier.yml").read_text()
@@ -125,7 +128,7 @@ def test_renamed_file_that_the_project_never_had_is_added(template_clone: Path, 
     assert files(project)["new.sh"] == "#!/bin/sh\n"
 
 
-@pytest.mark.parametrize("answers_file", [".copier-answers.docker.yml", "conf/answers.yml"])
+@pytest.mark.parametrize("answers_file", slow(("conf/answers.yml",), (".copier-answers.docker.yml",)))
 def test_renamed_file_keeps_the_edits_beside_another_template(
     answers_file: str, template_clone: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +184,7 @@ def test_renamed_file_is_not_added_to_a_project_with_its_own(template_clone: Pat
         commit(project, "updated")
 
 
+@pytest.mark.slow
 def test_renamed_file_that_was_deleted_stays_deleted(template_clone: Path, tmp_path: Path) -> None:
     rename(template_clone)
     project = copy(template_clone, "1.0.0", tmp_path / "project")
@@ -200,6 +204,7 @@ def with_copier(version: str, *arguments: str) -> tuple[int, str]:
     return result.returncode, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).strip()
 
 
+@pytest.mark.slow
 def test_older_copier_is_refused_with_a_reason(tmp_path: Path) -> None:
     oldest = COPIER_YML["_min_copier_version"]
     options = ["copy", "--trust", "--defaults", "--quiet", "--vcs-ref=HEAD", str(ROOT), str(tmp_path / "project")]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.answers import valid_answers
 from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
-from tests.support.matrix import in_every_run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import NOT_THE_TEMPLATE, Environment, copy_checkout, in_environment
 from tests.support.template import CHOICES, DEFAULTS, HOST_PYTHON, PAIRS, STACKS
 from tests.support.updates import (
@@ -115,7 +115,7 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
 # test_update_is_a_fresh_copy_with_every_edit has the other edits together.
 @pytest.mark.parametrize(
     "edit",
-    [delete_starter_files, *(pytest.param(edit, marks=pytest.mark.slow) for edit in EDITS)],
+    slow(*((edit,) for edit in ALL_EDITS)),
     ids=lambda edit: edit.__name__,
 )
 def test_update_keeps_each_edit(edit: Edit, template: Path, tmp_path: Path) -> None:
@@ -174,6 +174,7 @@ def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template:
     check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, new)
 
 
+@pytest.mark.slow  # test_update_is_a_fresh_copy_with_every_edit does it once more too
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
     description = "{{ braces }}, ${X} and 'quotes'"
     project = copy(template, "1.1.0", tmp_path / "project", app_description=description, include_devcontainer="true")
@@ -253,9 +254,7 @@ def test_line_endings_of_windows_widen_no_conflict(template: Path, tmp_path: Pat
     assert (project / "Dockerfile").read_text() == f"{OURS}\n# ours\n=======\n# improved\n{THEIRS}\n{text}"
 
 
-@pytest.mark.parametrize(
-    "options", [("--conflict=rej",), pytest.param((), marks=pytest.mark.slow)], ids=["rej", "diff3"]
-)
+@pytest.mark.parametrize("options", slow((("--conflict=rej",),), ((),)), ids=["rej", "diff3"])
 def test_last_lines_name_what_was_not_merged(options: tuple[str, ...], template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     pyproject = project / "pyproject.toml"
@@ -309,6 +308,7 @@ def test_update_to_another_python_asks_for_a_new_lock(released: Path, tmp_path: 
     check_advice(project, said)
 
 
+@pytest.mark.slow
 def test_conflict_in_the_dependencies_is_named(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     replace(project / "pyproject.toml", "structlog (>=26.1.0", "structlog (>=26.0.1")
@@ -332,10 +332,9 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_p
         "python_version must be one of 3.12, 3.13, 3.14, 3.15, not '3.11' (did you mean '3.15'?): "
         "give another answer, as in copier update --trust --data python_version=…"
     )
-    update(project, python_version="3.12")
-    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"] == "3.12"
 
 
+@pytest.mark.slow  # Copier forgets it
 def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> None:
     replace(released / "data" / "facts.yml", "    framework: [", "    team: [red, blue]\n    framework: [")
     question = "\nteam:\n  type: str\n  choices: [red, blue]\n  default: red\n\nport:\n"
@@ -368,10 +367,11 @@ def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_p
     assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have it"
 
 
+@pytest.mark.slow  # unit tests of `app_name` have the rule
 def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
-    assert refusal(project, "--data=app_name=orders") == (
+    assert refusal(project, app_name="orders") == (
         "app_name must stay 'my-service' in an existing project, not become 'orders': "
         "its code would remain in the old package."
     )
