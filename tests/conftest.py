@@ -50,7 +50,7 @@ CALLERS_VARIABLES = (
 
 
 # A file system in memory. Copier and git write and delete so many files that the tests take half as long in it.
-MEMORY = "/dev/shm"  # noqa: S108
+MEMORY = "/dev/shm"
 ENOUGH = 4 * 2**30  # bytes; a run uses less than half of them
 
 
