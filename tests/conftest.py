@@ -1,4 +1,4 @@
-"""The settings of every run, and the fixtures of several folders: rendered projects and releases of the template."""
+"""Settings for all tests, and the fixtures that several folders use: rendered projects and template releases."""
 
 import os
 import shlex
@@ -19,13 +19,13 @@ from tests.support.docker import engine_version
 from tests.support.projects import NOT_THE_TEMPLATE, Environment, Render, check_answers, copy_checkout
 from tests.support.template import HOST_PYTHON
 
-# The number of generated answers: the same ones in each run, or other ones each time with --hypothesis-profile=long.
+# How many answers to generate. Each run uses the same answers; with --hypothesis-profile=long, each run uses new ones.
 GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", GENERATED, max_examples=10, derandomize=True)
 settings.register_profile("long", GENERATED, max_examples=2000, derandomize=False)
 settings.load_profile("same")
 
-# Variables of the caller that would change what the tests run.
+# Environment variables that would change the results of the tests.
 CALLERS_VARIABLES = (
     "PORT",
     "COMPOSE",
@@ -46,16 +46,16 @@ CALLERS_VARIABLES = (
 )
 
 
-# --- which tests run, where, and what the terminal shows -------------------------------------------------------------
+# --- test selection, scheduling and terminal output ------------------------------------------------------------------
 
 
-# A file system in memory. Copier and git write and delete so many files that the tests take half as long in it.
+# An in-memory file system. The tests take half as long in it, because Copier and git write and delete many files.
 MEMORY = "/dev/shm"
 ENOUGH = 4 * 2**30  # bytes; a run uses less than half of them
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the folder for temporary files, and end a run at once that requires Docker where no engine responds.
+    """Choose the folder for temporary files, and stop the run if it requires Docker and no engine responds.
 
     Raises:
         pytest.UsageError: REQUIRE_DOCKER is set, and no Docker engine responds.
@@ -78,7 +78,7 @@ def has_room(folder: str) -> bool:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which tests run and which are skipped, before the first test starts."""
+    """Show which tests run and which are skipped, before the first test starts."""
     version = engine_version()
     lines = [
         f"Docker {version} responds: the tests in tests/docker run"
@@ -94,7 +94,7 @@ TIMED = "tests/docker/timed/"
 
 
 class FoldersAndFiles(LoadScopeScheduling):
-    """Hands out the tests by file, and those that measure time together, so that they do not run beside each other.
+    """Distributes the tests by file. Tests that measure time share a process, so that they do not run in parallel.
 
     `--dist loadgroup` would do the same with marks, but those of xdist 3.8 have no effect in pytest 9.2.
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
@@ -133,7 +133,7 @@ def make_test(arguments: str) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Remove variables of the caller that change the tests, and let Poetry create no environment."""
+    """Remove the variables that would change the results, and stop Poetry from creating environments."""
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLERS_VARIABLES:
             patch.delenv(name, raising=False)
@@ -147,7 +147,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the checkout as it stands. It is no repository, so Copier does not clone it: a second less."""
+    """Return a copy of the checkout. Without a git repository, Copier does not clone it, which saves a second."""
     folder = tmp_path_factory.mktemp("snapshot")
     copy_checkout(folder, without=NOT_THE_TEMPLATE)
     return folder
@@ -155,7 +155,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def render(snapshot: Path, copie_session: Copie) -> Render:
-    """Return a function that renders the checkout as it stands with the given answers, once for the same answers."""
+    """Return a function that renders the checkout with the given answers. The same answers are rendered only once."""
     projects: dict[str, Path] = {}
 
     def render_once(**answers: str | int) -> Path:
@@ -173,7 +173,7 @@ def render(snapshot: Path, copie_session: Copie) -> Render:
 
 @pytest.fixture
 def project(render: Render, tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that gives the test a rendered project of its own, which it may change."""
+    """Return a function that returns a copy of a rendered project, which the test may change."""
 
     def copy(**answers: str | int) -> Path:
         destination = tmp_path / "project"
@@ -185,7 +185,7 @@ def project(render: Render, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Return a function that gives the environment of a stack's locked dependencies, all groups of them."""
+    """Return a function that installs all locked dependencies of a stack, and returns the virtual environment."""
     environments: dict[tuple[str, str], Path] = {}
 
     def install(framework: str, server: str) -> Path:
@@ -207,7 +207,7 @@ def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Env
 
 @pytest.fixture
 def template_clone(tmp_path: Path) -> Path:
-    """Return a repository of its own that holds the checkout as it stands, committed."""
+    """Return a new git repository that contains the files of the checkout, committed."""
     clone = tmp_path / "template"
     copy_checkout(clone)
     commit(clone, "the template")
@@ -216,7 +216,7 @@ def template_clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """Return a repository with one release of the template as it stands, without parts that Copier does not read."""
+    """Return a git repository with one release, 1.0.0: the checkout without the parts that Copier does not read."""
     clone = tmp_path / "template"
     copy_checkout(clone, without=NOT_THE_TEMPLATE)
     commit(clone, "first release", tag="1.0.0")

@@ -1,6 +1,6 @@
 """Run the workshop's benchmark on a new project of each framework, and show the results in the documentation.
 
-`make bench` runs this with the tools of `.venv`; what follows ARGS goes to the benchmark. It takes about half an hour.
+`make bench` runs this with the tools of `.venv`, and passes ARGS to the benchmark. It takes about half an hour.
 """
 
 import re
@@ -30,11 +30,11 @@ def bench(project: Path, output: Path, arguments: list[str]) -> None:
 
     Args:
         project: The project.
-        output: The folder that the results go to.
+        output: The folder for the results.
         arguments: More arguments for the benchmark.
 
     Raises:
-        SystemExit: The benchmark failed, after it has said why.
+        SystemExit: The benchmark failed. It has printed the reason.
     """
     uv = Path(sys.executable).with_name("uv")
     command: list[str | Path] = [uv, "run", "--quiet", "workshop/bench.py", f"--output={output}", *arguments]
@@ -86,7 +86,7 @@ def update(page: Path, lines: str) -> None:
 
 
 def main() -> None:
-    """Measure each framework, and how FastAPI's builds grow; then update the documentation."""
+    """Measure each framework, and FastAPI with more packages. Then update the documentation."""
     arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         for framework in choices()["framework"]:

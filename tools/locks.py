@@ -1,8 +1,8 @@
 """Renew and check the locks that the template ships, one for each framework, server and Python version.
 
 `make locks` runs this. It needs Docker: Poetry locks a project only with the Python version that the project requires.
-Each one is locked in a container, with its own `make lock`. The script also writes the names that no service may have
-to `data/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
+Each project is locked in a container, with its own `make lock`. The script also writes the reserved service names to
+`data/reserved_names.json`, and checks each lock with the oldest, the pinned and the newest Poetry.
 """
 
 import json
@@ -35,7 +35,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         cwd: The folder to run it in.
 
     Returns:
-        What it printed on standard output.
+        The standard output of the command.
 
     Raises:
         SystemExit: The command failed; its output is the message.
@@ -50,18 +50,18 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def shipped_lock(framework: str, server: str, python_version: str) -> Path:
-    """Return where the template keeps the lock of a framework, a server and a Python version."""
+    """Return the path of the template's lock for a framework, a server and a Python version."""
     return ROOT / "locks" / f"{framework}-{server}-{python_version}.lock"
 
 
 def render(destination: Path, **answers: str | bool) -> Path:
-    """Render the checkout as it stands into a new folder, with the given answers, and return that folder."""
+    """Render the checkout, including uncommitted changes, with the given answers. Return the new folder."""
     run_copy(str(ROOT), destination, data=answers, defaults=True, unsafe=True, vcs_ref="HEAD", quiet=True)
     return destination
 
 
 def import_names(project: Path) -> set[str]:
-    """Install the locked dependencies of a project, all groups, and return the names that they are imported by.
+    """Install all locked dependencies of a project, and return the names of the modules that they provide.
 
     The project must require the Python version that runs this script.
     """
@@ -73,13 +73,13 @@ def import_names(project: Path) -> set[str]:
 
 
 def package_names(lock: Path) -> set[str]:
-    """Return the import names that the distributions of a lock would have by their own name."""
+    """Return the names of the packages in a lock, written as module names."""
     packages = tomllib.loads(lock.read_text(encoding="utf-8"))["package"]
     return {package["name"].lower().replace("-", "_") for package in packages}
 
 
 def lock(project: Path) -> None:
-    """Resolve the dependencies of a project from nothing, as its users do."""
+    """Remove the lock of a project, and run its `make lock`."""
     (project / "poetry.lock").unlink()
     try:
         run("make", "lock", cwd=project)
@@ -92,7 +92,7 @@ def renew(folder: Path, sets: list[tuple[str, str, str]]) -> None:
     reserved: set[str] = set()
     for framework, server, python_version in sets:
         name = f"{framework}-{server}-{python_version}"
-        shipped_lock(framework, server, python_version).touch()  # the template includes it
+        shipped_lock(framework, server, python_version).touch()  # must exist, because the template includes it
         project = render(folder / name, framework=framework, server=server, python_version=python_version)
         print(f"locking {name}", flush=True)
         lock(project)

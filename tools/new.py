@@ -1,6 +1,6 @@
-"""Make a project from this checkout as it stands: what `make new` runs.
+"""Create a project from this checkout, including uncommitted changes. `make new` runs this.
 
-Copier mixes a project into whatever a folder holds already; here that is refused.
+Copier adds a project to the files that a folder already has. This script requires a new or empty folder.
 """
 
 import argparse
@@ -19,16 +19,16 @@ def arguments(destination: str, data: str, answers: str) -> list[str]:
     """Return the arguments for Copier.
 
     Args:
-        destination: The folder to make.
+        destination: The folder to create.
         data: Answers as a shell writes them, `name=value name='other value'`; may be empty.
         answers: A YAML file of answers; may be empty.
 
     Returns:
-        Arguments of `copier copy`. Where any answer is given, the questions left open take their defaults; otherwise
-        Copier asks.
+        The arguments of `copier copy`. If answers are given, Copier uses the defaults for the other questions.
+        Otherwise, it asks.
 
     Raises:
-        SystemExit: There is no destination, it holds files already, or the answers cannot be used.
+        SystemExit: The destination is missing, it already has files, or the answers are invalid.
     """
     if not destination:
         raise SystemExit("Say where the project goes: make new DEST=../my-service.")
@@ -58,7 +58,7 @@ def arguments(destination: str, data: str, answers: str) -> list[str]:
 
 
 def warn_of_uncommitted_changes() -> None:
-    """Say so where the project will hold changes that no commit has: an update could not find them again."""
+    """Warn if the checkout has uncommitted changes: an update of the project cannot find this version."""
     status = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
     if status.stdout:
         print(
@@ -74,7 +74,7 @@ def main() -> None:
     given = arguments(**vars(parser.parse_args()))
     warn_of_uncommitted_changes()
     copier = Path(sys.executable).with_name("copier")
-    quiet = {"PYTHONWARNINGS": "ignore"}  # of the uncommitted changes, which are said above
+    quiet = {"PYTHONWARNINGS": "ignore"}  # Copier also warns of uncommitted changes
     sys.exit(subprocess.run([copier, "copy", *given], env=os.environ | quiet, check=False).returncode)
 
 

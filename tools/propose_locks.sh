@@ -1,5 +1,5 @@
 #!/bin/sh
-# Push renewed locks to BRANCH, and open a pull request for it where there is none: the end of the workflow Locks.
+# Push renewed locks to BRANCH, and open a pull request if there is none. The last step of the workflow Locks runs this.
 set -eu
 
 git add --all data locks

@@ -1,6 +1,6 @@
 """Reads `copier.yml` and the versions that it pins, for the tools and the tests.
 
-`python -m tools.questionnaire` prints each supported Python version with its base image, one a line.
+`python -m tools.questionnaire` prints each supported Python version with its base image, one per line.
 """
 
 import re
@@ -59,7 +59,7 @@ def stacks() -> list[tuple[str, str]]:
 
 
 def default_answers() -> dict[str, Any]:
-    """Return the answers of a new project that takes every default."""
+    """Return the default answers of a new project."""
     framework = read()["default_framework"]["default"]
     (server, *_) = read()["servers"]["default"][framework]
     computed = {"framework": framework, "server": server}
@@ -72,7 +72,7 @@ def default_answers() -> dict[str, Any]:
 
 
 def base_image(python_version: str = "") -> str:
-    """Return the base image of a Python version such as `3.11`, or of the one that a project has by default."""
+    """Return the base image of a Python version such as `3.11`, or of the default version."""
     pins = versions()
     return f"python:{python_version or pins['python']}-slim-{pins['debian']}"
 

@@ -1,6 +1,6 @@
 """Release the template: `make release VERSION=1.2.0` commits and tags, and pushing the tag publishes.
 
-Copier offers the newest tag that is a version as PEP 440 has it, and orders migrations by it.
+Copier uses the newest tag that is a PEP 440 version, and orders migrations by version.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def git(*arguments: str) -> str:
     """Run git in the current folder, and return what it printed.
 
     Raises:
-        SystemExit: It failed; it has said why.
+        SystemExit: git failed. It has printed the reason.
     """
     done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -29,10 +29,10 @@ def git(*arguments: str) -> str:
 
 
 def parse(version: str) -> Version:
-    """Return a version, which must be written in its normal form.
+    """Parse a version, which must be in its normal form.
 
     Raises:
-        SystemExit: It is none, or written otherwise.
+        SystemExit: It is not the version of a release, or not in its normal form.
 
     Source: PEP 440, https://peps.python.org/pep-0440/#normalization
     """
@@ -48,14 +48,14 @@ def parse(version: str) -> Version:
 
 
 def notes(changelog: str, version: str) -> str:
-    """Return what a changelog says of a version.
+    """Return the entry of a version in a changelog.
 
     Args:
         changelog: The text, in the form of Keep a Changelog.
         version: A version, or `Unreleased`.
 
     Raises:
-        SystemExit: It says nothing.
+        SystemExit: The entry is missing or empty.
 
     Source: https://keepachangelog.com/en/1.1.0/
     """
@@ -66,7 +66,7 @@ def notes(changelog: str, version: str) -> str:
 
 
 def tagged() -> list[Version]:
-    """Return the versions that are tagged; a tag that is no version is none of a release."""
+    """Return the versions that are tagged. Tags that are not versions are ignored."""
     versions = []
     for tag in git("tag").split():
         with suppress(InvalidVersion):
@@ -75,10 +75,10 @@ def tagged() -> list[Version]:
 
 
 def release(version: str) -> None:
-    """Date what is unreleased in the changelog as a version, commit it and tag the commit.
+    """Move the unreleased entries of the changelog to a version with today's date, commit and tag.
 
     Raises:
-        SystemExit: The version is none or not newer than every tag, the tree is not clean, or nothing is unreleased.
+        SystemExit: The version is invalid or not newer than all tags, the tree is not clean, or nothing is unreleased.
     """
     wanted = parse(version)
     if git("status", "--porcelain"):
@@ -99,7 +99,7 @@ def release(version: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, then release or print what was released."""
+    """Read the command line, then release a version or print its changelog entry."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", action="store_true")
     parser.add_argument("version")

@@ -1,7 +1,7 @@
-"""Print the locked tools as requirements that pip installs hash-checked, with nothing but Python there.
+"""Print the locked tools as requirements with hashes, which pip can install.
 
-`make setup` runs this before any tool is installed, so it uses the standard library alone. Unlike the script of the
-projects' images, whose function it calls, it exports a lock that is stale too: the tools are needed to renew it.
+`make setup` runs this before any tool is installed, so it uses only the standard library. It calls a function of the
+script in the projects' images, but it also exports a stale lock, because the tools are needed to renew that lock.
 """
 
 import runpy

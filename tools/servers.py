@@ -1,7 +1,7 @@
 """Measure the production images of each framework and server side by side, and show the results in the documentation.
 
-`make bench-servers` runs this with the tools of `.venv`. The load comes from wrk, in a container of its own on a
-network that only the two share. It takes about six minutes and wants a machine that does nothing else.
+`make bench-servers` runs this with the tools of `.venv`. wrk sends the requests from its own container, on a network
+that only the two containers share. This takes about six minutes, on a machine that should be idle otherwise.
 """
 
 import json
@@ -29,7 +29,7 @@ SECONDS = 8
 CONNECTIONS = 64
 PORT = 18765
 LOAD = f"FROM {base_image()}\nRUN apt-get update -qq && apt-get install -qq --yes wrk\n"
-# A request that waits, as for a database.
+# A route that waits, like one that queries a database.
 WAIT = {
     "fastapi": """
 
@@ -48,13 +48,13 @@ def wait() -> str:
     return ""
 """,
 }
-# Prints the memory of a container's processes, in KiB; what they share counts once. Pages of files are left out: how
-# many of those a process is charged for depends on what else runs on the machine.
+# Prints the memory of a container's processes, in KiB. Shared memory counts once. File pages are excluded, because the
+# number that a process is charged for depends on the other processes on the machine.
 MEMORY = (
     "import pathlib, re; print(sum(int(re.search(r'^Pss_Anon: +(\\d+)', text, re.M)[1]) for text in "
     "(file.read_text() for file in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup')) if text))"
 )
-# What is measured, by its name in a result: the heading and how a value is written.
+# The measured values by name, each with its heading and its format.
 COLUMNS = {
     "requests": ("requests/s", "{:.0f}"),
     "p99": ("p99, ms", "{:.1f}"),
@@ -73,7 +73,7 @@ def docker(*arguments: str, cwd: Path = ROOT) -> str:
     """Run Docker and return what it printed.
 
     Raises:
-        SystemExit: It failed; its output is the message.
+        SystemExit: Docker failed. Its output is the message.
     """
     result = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -90,7 +90,7 @@ def add_routes(project: Path, routes: str) -> Path:
 
 
 def build(folder: Path, framework: str, server: str) -> str:
-    """Build the production image of a project with a route that waits, and return its name."""
+    """Build the production image of a project, with a route that waits, and return the name of the image."""
     project = render(folder / f"{framework}-{server}", framework=framework, server=server)
     add_routes(project, WAIT[framework])
     tag = f"{NAME}:{framework}-{server}"
@@ -100,7 +100,7 @@ def build(folder: Path, framework: str, server: str) -> str:
 
 @contextmanager
 def running(tag: str, workers: int) -> Iterator[float]:
-    """Run an image with so many workers, and yield the seconds that it took to the first 200."""
+    """Run an image with this number of workers, and yield the seconds until the first response with status 200."""
     options = ("--read-only", "--cap-drop=ALL", f"--network={NAME}", "--network-alias=service")
     start = time.monotonic()
     docker(
@@ -120,7 +120,7 @@ def running(tag: str, workers: int) -> Iterator[float]:
 
 
 def load(path: str) -> tuple[float, float]:
-    """Send requests for some seconds; return how many a second were answered, and their p99 in milliseconds."""
+    """Send requests for some seconds. Return the responses per second and their p99 latency in milliseconds."""
     command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", f"http://service:8000{path}")
     output = docker("run", "--rm", f"--network={NAME}", f"{NAME}:wrk", *command)
     if "Non-2xx" in output or "Socket errors" in output:
@@ -162,7 +162,7 @@ def measure(tag: str) -> Result:
 
 
 def table(results: dict[str, Result], about: str) -> str:
-    """Return the lines of docs/servers.md about results: what was measured, and a table."""
+    """Return the lines of docs/servers.md: a description of the measurement and a table of the results."""
     lines = [
         "| | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |",
         "| --- | " + " | ".join("---:" for _ in COLUMNS) + " |",

@@ -23,7 +23,7 @@ def _engine() -> None:
 
 @pytest.fixture(scope="session")
 def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Return a function that builds an image of a rendered project, once for the same arguments, and gives its name.
+    """Return a function that builds an image of a rendered project, once for the same arguments, and returns its name.
 
     With `on_trial=True`, the project has the routes of `tests/support/trial.py`.
     """
@@ -49,7 +49,7 @@ def image(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def made(project: Render, request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
-    """Return a function that makes a committed project. Its containers and images go when the test ends."""
+    """Return a function that creates a committed project. Its containers and images are removed when the test ends."""
     projects = []
 
     def make_project(

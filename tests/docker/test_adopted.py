@@ -1,4 +1,4 @@
-"""Projects of different shapes move in: by the printed steps only, each serves its own route in both images."""
+"""Projects with different layouts move in. After the printed steps, each serves its own route in both images."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SHAPES = [shape if shape in IN_EVERY_RUN else pytest.param(shape, marks=pytest.m
 
 @pytest.fixture
 def empty_folder(tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder. The containers and images of the project in it go when the test ends."""
+    """Return an empty folder. The containers and images of the project in it are removed when the test ends."""
     folder = tmp_path / f"adopter-{PROCESS}"
     folder.mkdir()
     yield folder

@@ -1,4 +1,4 @@
-"""What CI does in a project: its commands, run for real in the order of the file."""
+"""The CI commands of a project, run in the order of the file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.matrix import slow
 
 
 def commands(project: Path) -> list[str]:
-    """Return the commands of a project's workflow or pipeline; what installs tools on the runner is left out."""
+    """Return the commands of a project's workflow or pipeline, except those that install tools on the runner."""
     if (project / ".gitlab-ci.yml").exists():
         script: list[str] = yaml.safe_load((project / ".gitlab-ci.yml").read_text())["check"]["script"]
         return script

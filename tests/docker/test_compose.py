@@ -1,4 +1,4 @@
-"""The same Makefile with Compose 1.29, the last version of its line: `up`, `test`, `lint` and `down` work."""
+"""The Makefile with Compose 1.29, the last release of Compose v1: `up`, `test`, `lint` and `down` work."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.support.template import PASSING_HOOKS
 
 @pytest.fixture(scope="module")
 def compose_1() -> str:
-    """Return the path of a Compose 1.29."""
+    """Return the path of Compose 1.29."""
     given = os.environ.get("COMPOSE_1") or shutil.which("docker-compose")
     if given and run(given, "version", "--short", cwd=ROOT).stdout.startswith("1.29"):
         return given

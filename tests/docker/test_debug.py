@@ -19,7 +19,7 @@ from tests.support.matrix import slow
 
 @contextmanager
 def debugged(day: Made, port: int) -> Iterator["pexpect.spawn[str]"]:
-    """Run `make debug` in a terminal of its own, and press Ctrl-C in the end."""
+    """Run `make debug` in a new terminal, and press Ctrl-C at the end."""
     env = os.environ | {"PORT": str(day.port), "DEBUG_PORT": str(port)}
     terminal = pexpect.spawn("make", ["debug"], cwd=day.folder, env=env, encoding="utf-8", timeout=180)
     # A process blocks if nobody reads the terminal that it writes to.
@@ -45,7 +45,7 @@ def published_ports(name: str) -> str:
 
 @contextmanager
 def requests(port: int) -> Iterator[None]:
-    """Send requests all the time: the debugger sets the breakpoint in the process at an unknown time."""
+    """Send requests continuously, because it is unknown when the debugger sets the breakpoint in the process."""
     done = threading.Event()
 
     def send() -> None:

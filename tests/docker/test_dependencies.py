@@ -1,4 +1,4 @@
-"""Dependencies of every kind: a project with them still locks, builds and serves, in both images."""
+"""A project with dependencies of every kind locks, builds and serves in both images."""
 
 import re
 import time
@@ -243,7 +243,7 @@ def test_every_kind_of_dependency_builds_in_both_images(made: Callable[..., Made
     # The containers of a project and those of a build are in different networks by default.
     poetry = "    environment:\n      POETRY_PYPI_MIRROR_URL:"
     edit(day.folder / "docker-compose.override.yml", (poetry, f"    network_mode: bridge\n{poetry}"))
-    # psycopg2 has no wheels for Linux. The official base image has Python's headers; the stand-in has not.
+    # psycopg2 has no wheels for Linux. The official base image has Python's headers; the stand-in does not.
     edit(
         day.folder / "Dockerfile",
         ('ARG RUNTIME_PACKAGES=""', 'ARG RUNTIME_PACKAGES="libpq5"'),

@@ -1,4 +1,4 @@
-"""The dev container, brought up by the reference implementation: https://github.com/devcontainers/cli."""
+"""The dev container, started by the reference implementation: https://github.com/devcontainers/cli."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.support.docker import PLUGINS, Container, Image, become, inspect
 from tests.support.made import Made
 from tests.support.template import PASSING_HOOKS
 
-# Root becomes nobody: the tool needs a user with a name, and few users of a dev container are root.
+# Use `nobody` instead of root. The tool needs a user with a name, and few users of a dev container are root.
 UID = 65534 if os.getuid() == 0 else os.getuid()
 
 

@@ -127,7 +127,7 @@ class Day(Made):
 
 @pytest.fixture
 def day(request: pytest.FixtureRequest, released: Path, tmp_path: Path) -> Iterator[Day]:
-    """Return a project of a released template, committed; its containers and images go when the test ends."""
+    """Return a committed project of a released template. Its containers and images are removed when the test ends."""
     name = f"first-day-{request.param}-{PROCESS}"
     folder = copy(released, "1.0.0", tmp_path / name, app_name=name, framework=request.param)
     commit(folder, "start from the template")
@@ -137,7 +137,7 @@ def day(request: pytest.FixtureRequest, released: Path, tmp_path: Path) -> Itera
 
 
 def write_service(day: Day, database: str) -> None:
-    """Write what a team writes: a second package, a licence, a setting, a route, a check and a test."""
+    """Write the files of a team: a second package, a licence, a setting, a route, a check and a test."""
     package = day.package.name
     (day.folder / "LICENSE").write_text("Do what you like.\n")
     shared = day.folder / "src" / "shared"
@@ -232,7 +232,7 @@ def test_first_day_of_a_real_service(day: Day, database: str, released: Path) ->
     day.check_make("lint")
     assert "test_prices.py" in day.check_make("test", "ARGS=-v")
     owners = {path.stat().st_uid for path in day.folder.rglob("*")}
-    assert owners == {day.folder.stat().st_uid}, "Alembic writes files of the caller"
+    assert owners == {day.folder.stat().st_uid}, "files from Alembic must belong to the caller"
 
     day.check_make("build")
     day.make("down")

@@ -67,7 +67,7 @@ def test_any_user_in_development(uid: int, gid: int, image: Image) -> None:
         assert service.execute("python", "-c", PROCESS_IDS) == f"[('{uid}', '{gid}')]"
 
 
-# Lists every writable file, also in mounts, except those of the kernel.
+# Lists every writable file, including those in mounts and excluding those of the kernel.
 WRITABLE = (
     "(find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o ! -type l -writable -print;"
     " find /dev -type d -writable) 2>/dev/null"
@@ -105,7 +105,7 @@ def test_image_adds_no_setuid_file(framework: str, server: str, image: Image) ->
         return set(check_run("docker", *command, cwd=ROOT).split())
 
     base = privileged(base_image())
-    assert base, "the base image has none, so this test proves nothing"
+    assert base, "the base image has none, so this test checks nothing"
     assert privileged(image(framework=framework, server=server)) <= base
 
 

@@ -31,7 +31,7 @@ VERSION = "0.1.0"
 
 
 SERVED = [(*stack, "3.14") for stack in STACKS]
-# test_supported.py serves with the other versions of Python in every run.
+# test_supported.py covers the other versions of Python in every run.
 SERVED_EVERY_WEEK = [(*pair, python) for python in ("3.11", "3.13") for pair in PAIRS]
 
 
@@ -217,7 +217,7 @@ def test_edit_of_a_file_leaves_the_development_image_unchanged(project: Render) 
 
 
 def test_source_edit_builds_without_a_network(project: Render) -> None:
-    """Build with a proxy that does not exist. BuildKit leaves the variables of a proxy out of the cache's keys.
+    """Build with a proxy that does not exist. BuildKit excludes the variables of a proxy from the cache key.
 
     Source: https://docs.docker.com/reference/dockerfile/#predefined-args
     """
@@ -229,7 +229,7 @@ def test_source_edit_builds_without_a_network(project: Render) -> None:
     output = check_build(folder, tag, *no_network)
     assert rebuilt_steps(output) == {"package"}
     downloading = build(folder, f"{REPOSITORY}:cut-off", "--no-cache", "--target=uv", *no_network)
-    assert downloading.returncode != 0, "the network was there"
+    assert downloading.returncode != 0, "the network was available"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ INSTALLED = (
     "import importlib.metadata as m, json, os, sys; "
     "print(json.dumps([os.path.relpath(f.locate(), sys.prefix) for f in m.files('my-service')]))"
 )
-# What an installer adds to the files of a wheel, and RECORD, which lists them.
+# The files that an installer adds to those of a wheel, and RECORD, which lists them.
 ADDED = re.compile(r"\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_\w+\.json)$|\.pyc$")
 
 
@@ -31,7 +31,7 @@ def write(root: Path, *names: str) -> None:
 
 
 def edit_pyproject(root: Path, old: str, new: str) -> None:
-    """Replace a text that pyproject.toml has once."""
+    """Replace a text that occurs once in pyproject.toml."""
     pyproject = root / "pyproject.toml"
     text = pyproject.read_text()
     assert text.count(old) == 1, old
@@ -155,14 +155,14 @@ def test_image_has_the_files_of_the_wheel(layout: Callable[[Path], None], projec
         script = re.fullmatch(r"[^/]+\.data/scripts/(.+)", name)
         expected.add(f"bin/{script[1]}" if script else f"{library}/{name}")
     if layout in (add_scripts, combine_layouts):
-        expected.add("bin/serve")  # made of the wheel's entry_points.txt
+        expected.add("bin/serve")  # generated from the wheel's entry_points.txt
     tag = f"{REPOSITORY}:layout-{PROCESS}"
     check_build(root, tag)
     installed = json.loads(check_run("docker", "run", "--rm", tag, "python", "-c", INSTALLED, cwd=ROOT))
     assert {name for name in installed if not ADDED.search(name)} == {n for n in expected if not ADDED.search(n)}
 
 
-# What each layout has that Python imports.
+# The modules of each layout that Python can import.
 IMPORTED: dict[Callable[[Path], None], list[str]] = {
     add_a_second_package: ["my_service", "shared"],
     add_packages_elsewhere: ["my_service", "acme.tools", "single", "workers"],

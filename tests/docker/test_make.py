@@ -1,4 +1,4 @@
-"""A day with the generated Makefile, on a real engine with Compose v2: results and error messages."""
+"""The targets of the generated Makefile, with a real engine and Compose v2: results and error messages."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.made import Made
 from tests.support.matrix import in_every_run, slow
 from tests.support.template import PAIRS, PASSING_HOOKS, STACKS
 
-# The engine's words for a port on which another process listens.
+# The engine's messages about a port that is in use.
 PORT_IN_USE = r"address already in use|port is already allocated"
 STALE = "poetry.lock is missing or does not match pyproject.toml: run 'make lock', then build again."
 
@@ -71,7 +71,7 @@ def two_checkouts(made: Callable[..., Made]) -> Iterator[tuple[Made, Made]]:
 
 def test_two_checkouts_run_side_by_side(two_checkouts: tuple[Made, Made]) -> None:
     first, second = two_checkouts
-    ids = {"APP_UID": str(os.getuid()), "APP_GID": str(os.getgid())}  # as .env has them for plain docker compose
+    ids = {"APP_UID": str(os.getuid()), "APP_GID": str(os.getgid())}  # as .env sets them for plain docker compose
     for day in two_checkouts:
         assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
     app = second.package / "app.py"
@@ -86,7 +86,7 @@ def test_two_checkouts_run_side_by_side(two_checkouts: tuple[Made, Made]) -> Non
 
     for day in two_checkouts:
         check_run("docker", "compose", "up", "--detach", cwd=day.folder, PORT=str(day.port), **ids)
-        assert inspect("container", day.container())["Id"] == identities[day.port], "it is another project"
+        assert inspect("container", day.container())["Id"] == identities[day.port], "Compose replaced the container"
 
     first.check_make("test")
     first.check_make("down")
@@ -145,7 +145,7 @@ def test_up_shows_why_the_service_does_not_start(made: Callable[..., Made]) -> N
 
 def test_up_ends_at_a_bad_value(made: Callable[..., Made]) -> None:
     day = made()
-    day.make("image")  # the time of a build says nothing about the wait
+    day.make("image")  # build first, because the test measures only the wait
     start = time.monotonic()
     output = day.fail_make("up", LOG_LEVEL="loud")
     assert re.search(r"LOG_LEVEL is invalid: ", output), output
@@ -191,7 +191,7 @@ def test_down_stops_the_production_container_too(made: Callable[..., Made]) -> N
     day = made()
     server = day.run_in_terminal()
     assert get(day.port, "/health").status == 200
-    server.kill(signal.SIGKILL)  # like a terminal that is closed: the container gets no signal
+    server.kill(signal.SIGKILL)  # as if the terminal was closed: the container gets no signal
     day.check_make("down")
     assert run("docker", "ps", "--all", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).stdout == ""
 

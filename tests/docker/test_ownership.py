@@ -15,7 +15,7 @@ from tests.support.docker import HARDENED, become, container, get
 from tests.support.made import Made
 
 OURSELVES = (os.getuid(), os.getgid())
-# On macOS, the first user and its group have these IDs. A run of `-m slow` has the others.
+# On macOS, the first user and its group have these IDs. Other IDs are tested only with `-m slow`.
 CALLERS = [(501, 20), *(pytest.param(caller, marks=pytest.mark.slow) for caller in {OURSELVES, (1000, 1000)})]
 
 
@@ -27,7 +27,7 @@ class MadeBy(Made):
     gid: int
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command to call make as that user, who may use Docker."""
+        """Return the command that runs make as that user, with access to Docker."""
         return [*(become(self.uid, self.gid) if (self.uid, self.gid) != OURSELVES else []), "make", *arguments]
 
     def environment(self) -> dict[str, str]:
@@ -41,7 +41,7 @@ class MadeBy(Made):
 
 @pytest.fixture(params=CALLERS, ids=lambda caller: ":".join(map(str, caller)))
 def made_by(request: pytest.FixtureRequest, made: Callable[..., Made]) -> Iterator[MadeBy]:
-    """Return a project of each user, in a folder that others may enter. Only root can become another user."""
+    """Return a project that belongs to a user, in a folder of this user. Only root can become another user."""
     uid, gid = request.param
     if request.param != OURSELVES and os.getuid() != 0:
         pytest.skip("only root can become another user")
@@ -79,7 +79,7 @@ def test_files_belong_to_the_caller(made_by: MadeBy) -> None:
 
 
 def test_clone_that_only_its_owner_can_read_builds_and_runs(made: Callable[..., Made]) -> None:
-    """As `git clone` makes it with the umask 077."""
+    """Remove the permissions of other users, as `git clone` does with umask 077."""
     day = made("flask")
     for path in day.folder.rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)

@@ -1,4 +1,4 @@
-"""Private indexes and git servers of a company: locked by `make add`, built by `make build`, and no secret stays."""
+"""`make add` and `make build` work with private indexes and git servers, and no secret stays in the image."""
 
 import re
 import shutil
@@ -114,7 +114,7 @@ def write_certificates(folder: Path, host: str) -> None:
 
 
 def trusting_base(folder: Path) -> str:
-    """Return a base image whose system store has the authority of a folder, and which sets no variable but PATH."""
+    """Return a base image whose system store has the authority of a folder, and which sets only the variable PATH."""
     name = f"{REPOSITORY}:company-base"
     identity = check_run("docker", "create", base_image(), cwd=ROOT).strip()
     bundle = "etc/ssl/certs/ca-certificates.crt"

@@ -118,7 +118,7 @@ def test_trusted_proxy_sets_client_and_scheme(
         assert response.who["client"] == response.seen
         assert len(response.request_id) == 32
         assert proxied.ask("/redirect").location == there
-        # The proxy adds its address to the right of what the client sends, which is ignored.
+        # The proxy appends an address to the header. The service ignores the addresses from the client.
         spoofed = proxied.ask(headers=SPOOFED | {"X-Forwarded-Proto": "http"})
         assert (spoofed.who["client"], spoofed.who["url"]) == (response.seen, there)
 
@@ -152,7 +152,7 @@ def test_prefix_may_be_removed_or_kept_by_the_proxy(framework: str, server: str,
             assert service.get(path, headers=host).json()["url"] == "http://example.com/shop/who"
         for path in ("/shop/redirect", "/redirect"):
             assert ask(service.port, path, headers=host).headers["location"] == "http://example.com/shop/who"
-        assert service.get("/shopping/who").status == 404, "the prefix ends with its last segment"
+        assert service.get("/shopping/who").status == 404, "the prefix matches only whole segments"
         assert [service.get(path).status for path in ("/shop/", "/")] == [200, 200]
         if framework == "fastapi":
             for path in ("/shop/docs", "/docs"):
@@ -197,6 +197,6 @@ def test_client_is_the_last_untrusted_address(
     name = image(on_trial=True, framework=framework, server=server)
     with container(name, f"--env=FORWARDED_ALLOW_IPS={trusted}") as service:
         who = service.get("/who", headers={"X-Forwarded-For": addresses, "X-Forwarded-Proto": "https"}).json()
-    # ProxyFix takes the last address, whatever it is: docs/deploy.md of the project.
+    # ProxyFix takes the last address, trusted or not: see docs/deploy.md of the project.
     client = addresses.split(", ")[-1] if server == "gunicorn" else "203.0.113.9"
     assert (who["client"], who["scheme"]) == (client, "https")

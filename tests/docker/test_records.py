@@ -1,4 +1,4 @@
-"""The log of the production container: one entry for each event, with all of its fields, and nothing twice."""
+"""The log of the production container: one entry for each event, with all of its fields and no duplicates."""
 
 import re
 import socket

@@ -14,7 +14,7 @@ from tests.support.updates import NEW_LOCK, copy, edit_everything, update
 
 @contextmanager
 def locked_and_served(project: Path) -> Iterator[Container]:
-    """Lock an updated project and build it, and give the running production container."""
+    """Lock an updated project, build it, and yield the running production container."""
     check_run("make", "lock", cwd=project, POETRY_PLUGINS=PLUGINS)
     check_build(project, f"{REPOSITORY}:updated")
     with container(f"{REPOSITORY}:updated", *HARDENED) as service:

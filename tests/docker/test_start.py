@@ -115,7 +115,7 @@ BAD_VALUES = [
 
 
 def is_refusal(code: int, log: str, variable: str) -> bool:
-    """Return whether a start ended as it must when a variable has a bad value."""
+    """Return whether a start failed with the expected error about the value of a variable."""
     line, newline, rest = log.partition("\n")
     is_line = line.isprintable() and (newline, rest) == ("\n", "")
     return code == 1 and is_line and re.fullmatch(rf"{variable} is invalid: .+\.", line) is not None
@@ -178,7 +178,7 @@ def test_empty_variables_mean_the_defaults(framework: str, server: str, image: I
 
 @pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_secret_files_set_the_variables(framework: str, server: str, image: Image, tmp_path: Path) -> None:
-    """Mount a directory as Kubernetes does, which also has the token of the service account in it."""
+    """Mount a directory of secrets as Kubernetes does, which also contains the token of the service account."""
     (tmp_path / "kubernetes.io" / "serviceaccount").mkdir(parents=True)
     (tmp_path / "kubernetes.io" / "serviceaccount" / "token").write_text("token")
     (tmp_path / "log_level").write_text("debug\n")

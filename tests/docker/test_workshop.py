@@ -22,7 +22,7 @@ Technique = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def technique(render: Render) -> Iterator[Technique]:
-    """Return a function that builds a technique's image from a rendered project, and gives its name."""
+    """Return a function that builds a technique's image from a rendered project, and returns its name."""
     built = set()
 
     def build_once(name: str, framework: str, server: str, *options: str) -> str:

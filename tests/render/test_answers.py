@@ -1,6 +1,6 @@
-"""Generated answers: what is valid makes a sound project, what is not writes nothing.
+"""Generated answers: valid answers create a working project, and invalid ones write nothing.
 
-`make test ARGS="-k answer --hypothesis-profile=long"` tries ten times as many.
+`make test ARGS="-k answer --hypothesis-profile=long"` tries 200 times as many.
 """
 
 import json
@@ -35,7 +35,7 @@ def render(snapshot: Path, folder: Path, answers: dict[str, Any]) -> dict[str, s
 
 
 def faults(tool: tuple[str, ...], project: Path, variables: dict[str, str]) -> str:
-    """Return what a linter finds fault with: an empty string for nothing."""
+    """Return the output of a linter if it fails, or an empty string."""
     done = subprocess.run(
         tool, cwd=project, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
     )
@@ -53,12 +53,12 @@ LINTERS = [
 
 @pytest.fixture(scope="module")
 def tools(environment: Environment) -> dict[str, str]:
-    """Return the variables that put a project's own tools first."""
+    """Return the variables that put a project's own tools first on the PATH."""
     return in_environment(environment("fastapi", "uvicorn"))
 
 
 def check_compose(text: str) -> None:
-    """Check what a YAML parser, for which `no` is no text, and a reader of ports could take otherwise."""
+    """Check that image names are strings, because YAML reads `no` as false, and that container ports are unique."""
     for service in yaml.safe_load(text)["services"].values():
         assert isinstance(service.get("image", ""), str)
         inside = [port.rpartition(":")[2] for port in service.get("ports", [])]
@@ -100,13 +100,13 @@ reserved = st.sampled_from(json.loads(RESERVED_NAMES.read_text())).map(lambda na
 
 
 def outside(first: int, last: int) -> st.SearchStrategy[Any]:
-    """Return numbers before the first and behind the last of a range, as numbers and as text, and other text."""
+    """Return numbers outside a range, as numbers and as text, and other text."""
     numbers = st.integers(max_value=first - 1) | st.integers(min_value=last + 1)
     return numbers | numbers.map(str) | words.filter(lambda text: not text.isdecimal()) | st.floats()
 
 
 def with_one_of(characters: str) -> st.SearchStrategy[str]:
-    """Return texts that hold one of some characters."""
+    """Return texts that contain one of the characters."""
     return st.builds("{}{}{}".format, st.text(any_text), st.sampled_from(characters), st.text(any_text))
 
 

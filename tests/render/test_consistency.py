@@ -1,4 +1,4 @@
-"""One fact, one value: files that repeat a fact agree, in the template and in the projects that it renders."""
+"""Values that several files repeat are the same in all of them, in the template and in rendered projects."""
 
 import ast
 import json
@@ -44,7 +44,7 @@ def odd_project(request: pytest.FixtureRequest, render: Render) -> Path:
 
 
 def everywhere(project: Path, pattern: str) -> dict[str, set[str]]:
-    """Return what a pattern's group matches in the files of a project, by file; locks and answers are left out."""
+    """Return the matches of a pattern's group in the files of a project, by file, except in locks and answers."""
     found = {}
     for path in sorted(project.rglob("*")):
         if not path.is_file() or path.name in {"poetry.lock", ".copier-answers.yml"}:
@@ -239,7 +239,7 @@ def test_shipped_locks_name_no_source() -> None:
 
 # --- the size and the code of a project -------------------------------------------------------------------------------
 
-# The ceilings of the files of a project that has no optional parts, in lines.
+# The maximum number of lines of the files in a project without optional parts.
 BUDGETS = {
     "Dockerfile": 170,
     "Makefile": 130,
@@ -266,7 +266,7 @@ def test_project_is_small_enough_to_read(framework: str, server: str, render: Re
     assert len(files) <= FILES_AT_THE_TOP, files
 
 
-# Servers, and what their documentation offers to applications.
+# The modules of servers, and those that their documentation offers to applications.
 SERVER_MODULES = {"gunicorn", "uvicorn", "uvicorn_worker", "granian"}
 OFFERED = {"granian.utils.proxies"}
 

@@ -15,7 +15,7 @@ COPIER = "#!/bin/sh\nexit {code}\n"
 # curl must not use it: the port is on this machine.
 PROXY = {"http_proxy": "http://127.0.0.1:9"}
 
-# A fault of the engine or of Copier, and the line about it.
+# A fault of the engine or of Copier, and the expected line.
 FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "no daemon": (
         {"engine": "echo 'Cannot connect to the Docker daemon' >&2; exit 1"},

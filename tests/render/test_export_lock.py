@@ -25,7 +25,7 @@ Entry = tuple[str, frozenset[str], frozenset[int]]
 
 
 def parse(requirements: str, project: str | Path = "/app") -> set[Entry]:
-    """Return the requirements that some environment installs, in any order; paths begin at the project."""
+    """Return the requirements that at least one environment installs. Paths are relative to the project."""
     entries = set()
     for line in requirements.replace("\\\n", " ").splitlines():
         requirement, *hashes = line.split("--hash=")
@@ -50,7 +50,7 @@ def check_export(project: Path, folder: Path, extras: str = "", everything: bool
     options = [*(chosen or ["--all-extras"]), "--all-groups"] if everything else chosen
     assert poetry(project, "export", *options, f"--output={folder / name}")[0] == 0
     theirs = parse((folder / name).read_text(), project)
-    if not everything:  # production is no editable install
+    if not everything:  # production has no editable installs
         theirs = {
             (re.sub(r"^-e (libs/(\S+))$", r"\2 @ \1", place), hashes, numbers) for place, hashes, numbers in theirs
         }
@@ -128,7 +128,7 @@ priority = "explicit"
 
 [tool.ruff]
 """
-# What the lock would say of packages whose servers these tests cannot reach.
+# Replacements in the lock for packages on servers that these tests cannot reach.
 REMOTE = [
     (
         'type = "file"\nurl = "libs/wheel_by_url-1.0-py3-none-any.whl"',
@@ -186,7 +186,7 @@ def every_kind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path
     return project
 
 
-# In production, by the extras that are chosen.
+# The path dependencies that production installs, by extras.
 CHOSEN = {
     "": set[str](),
     "fast": {"libs/fast"},
@@ -216,7 +216,7 @@ def test_export_of_every_kind_of_dependency_is_the_one_of_poetry(extras: str, ev
     )
 
 
-# What development installs of the extras `cpu` and `cuda`, which exclude each other.
+# The engines that development installs, by extras. The extras `cpu` and `cuda` exclude each other.
 ENGINES = {"fast": set[str](), "cpu fast": {"engine @ libs/engine-cpu"}, "cuda": {"engine @ libs/engine-cuda"}}
 
 
@@ -246,7 +246,7 @@ def test_extras_may_be_written_in_any_form(every_kind: Path, tmp_path: Path) -> 
 
 
 def test_export_is_what_uv_can_read(every_kind: Path, tmp_path: Path) -> None:
-    """Without the packages of servers that the test cannot reach."""
+    """Use only the local packages, because the test cannot reach the other servers."""
     check_run("uv", "venv", "--quiet", f"--python={sys.executable}", tmp_path / "venv", cwd=tmp_path)
     for extras in ("", "cuda"):
         folder = tmp_path / f"own{extras}"
@@ -278,7 +278,7 @@ CHANGES: list[dict[str, Any]] = [
 
 
 def merge(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """Return a document with a change: tables are merged, an empty one replaces."""
+    """Return a document with a change. Tables are merged, but an empty table replaces the old one."""
     for key, value in change.items():
         document[key] = merge(document.get(key, {}), value) if isinstance(value, dict) and value else value
     return document

@@ -7,7 +7,7 @@ import pytest
 from tests.support.commands import check_run, commit, run
 from tests.support.projects import Render
 
-# Stands in for the target that the hook calls, and for the checks.
+# Replaces the target that the hook calls, and the checks.
 LINT = "lint:\n\t@pwd >>'{log}'; env | grep '^GIT_' >>'{log}'; test ! -e fault\n"
 
 
@@ -29,7 +29,7 @@ def test_hook_calls_lint_in_the_folder_of_the_project(subfolder: str, project: R
     ran = [line for line in log.read_text().splitlines() if line.startswith("/")]
     assert ran == [str(folder.resolve())] * 2
     local = set(check_run("git", "rev-parse", "--local-env-vars", cwd=top).split())
-    assert not local & {line.partition("=")[0] for line in log.read_text().splitlines()}, "git in the checks sees them"
+    assert not local & {line.partition("=")[0] for line in log.read_text().splitlines()}, "checks inherit git variables"
 
 
 def test_hook_runs_in_every_worktree(project: Render, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_hook_runs_in_every_worktree(project: Render, tmp_path: Path) -> None:
 
 def test_hooks_keep_a_hook_that_is_there(project: Render) -> None:
     folder = project()
-    assert run("make", "hooks", cwd=folder).returncode != 0, "this is no git repository"
+    assert run("make", "hooks", cwd=folder).returncode != 0, "this is not a git repository"
     commit(folder, "start")
     hook = folder / ".git" / "hooks" / "pre-commit"
     hook.write_text("#!/bin/sh\necho ours\n")

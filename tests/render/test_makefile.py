@@ -21,7 +21,7 @@ COMPOSE_2 = "echo 2.40.3"
 
 
 def only_line(result: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a failed make printed, besides make's own."""
+    """Return the only line that a failed target printed, without the lines of make itself."""
     assert result.returncode != 0, result.stdout
     (line,) = [line for line in result.stdout.splitlines() if not line.startswith("make")]
     return line

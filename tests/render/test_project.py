@@ -1,4 +1,4 @@
-"""The rendered project on this machine: its own tests, linters and lock check, run for real and without Docker."""
+"""The tests, linters and lock check of rendered projects, run on this machine without Docker."""
 
 import re
 import tomllib
@@ -17,8 +17,8 @@ from tools import locks
 # The name of the hook that checks the lock.
 LOCK_HOOK = "poetry.lock matches pyproject.toml"
 IGNORE_HOOK = ".dockerignore covers .gitignore"
-# Each framework, Granian and Gunicorn, which bring code of their own; Docker tests check uvicorn. The findings of ruff
-# and mypy depend on the Python version that they check for: the oldest and the newest.
+# Each framework, with Granian or Gunicorn, which add code to the project; Docker tests check uvicorn. The oldest and
+# the newest Python, because the findings of ruff and mypy depend on the Python version.
 EVERY_RUN = [("fastapi", "granian", "3.11"), ("flask", "gunicorn", "3.15")]
 LINTED = [(*stack, python) for stack in STACKS for python in ("3.11", "3.15")]
 
@@ -81,7 +81,7 @@ def test_linters_find_a_planted_fault(
     assert re.search(rf"\.Failed\n- hook id: {hook}$", result.stdout, re.M), result.stdout
 
 
-# Lines of a .gitignore file in some folder, and the lines of .dockerignore that mean the same.
+# A folder, a line of its .gitignore file, and the equivalent line of .dockerignore.
 IGNORED = [
     ("", "local.sqlite3", "**/local.sqlite3"),
     ("", "*.py[co]", "**/*.py[co]"),

@@ -1,4 +1,4 @@
-"""The questionnaire as people meet it: prompts, answers given in advance, refusals, and `make new`."""
+"""The questionnaire: prompts, answers given in advance, error messages, and `make new`."""
 
 import re
 import sys
@@ -35,15 +35,15 @@ REFUSED = [
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
 ]
-# The unit tests of the rules and the generated answers have many more.
+# The unit tests of the rules and the tests with generated answers cover many more.
 REFUSED_IN_EVERY_RUN = [("app_name", "My App"), ("port", "80"), ("framework", "django")]
 
 
 class Copy(Protocol):
-    """Copies the checkout as it stands, without questions and in this process, which takes half as long."""
+    """Copies the checkout without questions. Copier runs in the test process, which takes half as long."""
 
     def __call__(self, destination: Path, answers: dict[str, Any] | None = None, overwrite: bool = False) -> str:
-        """Return the message of the refusal, which the command line shows, or nothing after a success."""
+        """Return the error message that the command line would show, or an empty string after a success."""
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_defaults_of_copier_do_not_replace_the_stack_of_a_project(
     assert (recorded(project)["framework"], recorded(project)["server"]) == ("fastapi", "uvicorn")
 
 
-@pytest.mark.slow  # test_update.py has another choice that is gone
+@pytest.mark.slow  # test_update.py tests another removed choice
 def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Callable[..., Path]) -> None:
     project = made_project(framework="flask", server="granian")
     facts = released / "data" / "facts.yml"
@@ -212,7 +212,7 @@ def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Calla
     ],
 )
 def test_answer_to_no_question_is_refused(name: str, hint: str, copy: Copy, tmp_path: Path) -> None:
-    """A name that is misspelt, or that of a value which follows from the answers."""
+    """Use a misspelled name, and names of computed values."""
     assert copy(tmp_path / "project", {name: "x"}) == f"'{name}' is not a question of this template: {hint}"
     assert not (tmp_path / "project").exists()
 
@@ -273,7 +273,7 @@ def test_fixtures_refuse_answers_that_are_no_question() -> None:
 
 
 def new(destination: Path | str, **variables: str) -> tuple[int, str]:
-    """Run `make new`; return its exit code and its last line, without make's own."""
+    """Run `make new`. Return its exit code and its last line, without the lines of make itself."""
     assignments = [f"{name}={value}" for name, value in variables.items()]
     result = run("make", "--silent", "new", f"DEST={destination}", *assignments, cwd=ROOT)
     lines = [line for line in result.stdout.splitlines() if line.strip() and not line.startswith("make")]

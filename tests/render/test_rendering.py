@@ -1,4 +1,4 @@
-"""The rendered files: which there are, that each parses, and that nothing of Jinja shows."""
+"""The rendered files: their names, that each one parses, and that none contains Jinja syntax."""
 
 import itertools
 import re

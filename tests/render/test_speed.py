@@ -1,4 +1,4 @@
-"""The template renders quickly: compared with a start of Copier, because machines differ and other tests run too."""
+"""The template renders quickly. The limits are multiples of Copier's start-up time, because machines differ."""
 
 import resource
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The code that Copier asks people to trust, and what the documentation says about it."""
+"""The code that `--trust` allows to run, and its documentation."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each version stands in one place, Renovate updates it, and a new Python is one line and its locks."""
+"""Each version is in one place, Renovate updates it, and a new Python version needs only one line and its locks."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tools.questionnaire import base_image, versions
 OWN = ROOT / ".github" / "renovate.json"
 OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}.{{ ci }}{% endif %}" / "renovate.json"
 TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
-# What names a version for another reason than to pin it.
+# Files that contain versions without pinning them.
 EXAMPLES = {"dependencies.md.jinja": {"0.14.4", "1.2.3"}, "deploy.md.jinja": {"1.0.0"}, "launch.json": {"0.2.0"}}
 
 
@@ -34,7 +34,7 @@ def renovate(path: Path) -> dict[str, Any]:
 
 
 def found_by_renovate() -> dict[str, str]:
-    """Return what the custom managers of the template's Renovate find, by dependency, each found once."""
+    """Return the version of each dependency that the template's custom Renovate managers find, each once."""
     found: dict[str, str] = {}
     for manager in renovate(OWN)["customManagers"]:
         patterns = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
@@ -44,7 +44,7 @@ def found_by_renovate() -> dict[str, str]:
         for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):
             for match in re.finditer(match_string.replace("(?<", "(?P<"), (ROOT / path).read_text()):
                 name = match["depName"]
-                assert name not in found, f"{name} stands in two places"
+                assert name not in found, f"{name} is in two places"
                 found[name] = match["currentValue"]
     return found
 
@@ -65,7 +65,7 @@ def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
 def test_renovate_of_a_project_changes_the_lock_alone() -> None:
     config = renovate(OF_PROJECTS)
     assert (config["enabledManagers"], config["rangeStrategy"]) == (["poetry"], "in-range-only")
-    assert "/poetry.lock" in COPIER_YML["_skip_if_exists"], "an update must not change what Renovate changes"
+    assert "/poetry.lock" in COPIER_YML["_skip_if_exists"], "an update must not change the file that Renovate changes"
 
 
 @pytest.mark.parametrize("path", [OWN, OF_PROJECTS], ids=["template", "project"])
@@ -85,7 +85,7 @@ def test_renovate_covers_every_workflow_and_script_with_pins() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "major-"])
 def test_locks_are_made_for_what_renovate_raises_of_the_projects(prefix: str) -> None:
-    """A major version has a branch of its own.
+    """Renovate uses a separate branch for major versions.
 
     Source: https://docs.renovatebot.com/configuration-options/#separatemajorminor
     """
@@ -124,7 +124,7 @@ def test_documents_name_no_newest_python() -> None:
 
 
 def with_python(template: Path, version: str) -> None:
-    """Add a version of Python to a template: the one line of it."""
+    """Add a version of Python to the choices of a template."""
     facts = template / "data" / "facts.yml"
     newest = CHOICES["python_version"][-1]
     text = facts.read_text()
@@ -168,7 +168,7 @@ def test_tests_take_the_versions_from_the_questionnaire(template_clone: Path) ->
     assert "[3.16-" in listed
 
 
-# Stands in for a program: writes its arguments to a file, and fails.
+# A stand-in for a program, which writes its arguments to a file and fails.
 RECORDING = "#!/bin/sh\necho \"$0 $*\" >>'{}'\nexit 1\n"
 
 

@@ -2,5 +2,5 @@
 
 import pytest
 
-# Failed asserts of these modules show the compared values, as those of tests do.
+# Show the compared values when an assertion in these modules fails, as in tests.
 pytest.register_assert_rewrite("tests.support.adopters", "tests.support.updates")

@@ -1,4 +1,4 @@
-"""Small projects of different shapes that move in, and a way to follow the steps that Copier prints for them."""
+"""Small projects with different layouts that move in, and a function to follow the steps that Copier prints."""
 
 import atexit
 import re
@@ -42,7 +42,7 @@ PAGES = (
     "from flask import Blueprint\n\npages = Blueprint('pages', __name__)\n\n\n"
     "@pages.route('/hello')\ndef hello():\n    return 'hello'\n"
 )
-# An image for a service that stands for a database. `make clean` removes it.
+# The image of a service that replaces a database. `make clean` removes it.
 PEER = "adopters-peer"
 BUILD = '\n[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
 
@@ -55,7 +55,7 @@ def poetry_1(*dependencies: str, python: str = "^3.11", more: str = "") -> str:
 
 
 def poetry_2(*dependencies: str, python: str = ">=3.11", more: str = "") -> str:
-    """Return the pyproject.toml of a project in the form of Poetry 2, which is that of PEP 621."""
+    """Return the pyproject.toml of a project in the form of Poetry 2 (PEP 621)."""
     about = f'name = "my-shop"\nversion = "1.0.0"\nrequires-python = "{python}"\n'
     return f"[project]\n{about}dependencies = {list(dependencies)}\n{more}{BUILD}".replace("'", '"')
 
@@ -66,7 +66,7 @@ class Adopter:
 
     Attributes:
         files: Its files, by path.
-        app_import: Its application, as the servers name it.
+        app_import: The import string of its application.
         text: The text that its route `/hello` responds with.
         is_locked: Whether it has a lock.
         values: The values of the variables that its code reads.
@@ -256,7 +256,7 @@ TEST = "from my_shop.prices import price\n\n\ndef test_price() -> None:\n    ass
 
 @cache
 def made_with_poetry(framework: str) -> Path:
-    """Return a project as `poetry new` makes it, with a locked framework. Tests must not change it."""
+    """Return a project created by `poetry new`, with a framework and a lock. Tests must not change it."""
     folder = Path(mkdtemp())
     atexit.register(shutil.rmtree, folder)
     check_run("poetry", "new", "--no-interaction", "--quiet", "my-shop", cwd=folder)
@@ -265,7 +265,7 @@ def made_with_poetry(framework: str) -> Path:
 
 
 def new_with_poetry(folder: Path, framework: str) -> Path:
-    """Make a project as Poetry makes it, with code, a test, a dependency and a lock, and return its folder."""
+    """Create a project with Poetry, add code and a test, commit it, and return its folder."""
     project = folder / "my-shop"
     shutil.copytree(made_with_poetry(framework), project)
     (project / "src" / "my_shop" / "prices.py").write_text(CODE)
@@ -284,19 +284,19 @@ def move_in(project: Path, template: Path, answers_file: str | None = None, **an
 
 
 def advised(said: str) -> list[tuple[str, str]]:
-    """Return the packages, and the group if there is one, of each `make add` that Copier advises."""
+    """Return the packages and the group of each `make add` that Copier prints. The group may be empty."""
     return re.findall(r'^ +make add PKG="(.*?)"(?: GROUP=(\w+))?$', said, re.MULTILINE)
 
 
 def printed_steps(said: str) -> list[str]:
-    """Return the steps that Copier printed, without the reasons behind a `#`."""
+    """Return the steps that Copier printed, without the comments after `#`."""
     block = said.partition("Remaining steps, in this order:\n\n")[2]
     lines = [line.strip() for line in block.splitlines() if line.startswith("    ")]
     return [line.partition("  # ")[0] for line in lines]
 
 
 def follow(step: str, project: Path, values: Mapping[str, str], **env: str) -> None:
-    """Do one of the printed steps: run a command, or edit a file as the step says.
+    """Follow one of the printed steps: run its command, or make its edit.
 
     Args:
         step: The step.

@@ -1,4 +1,4 @@
-"""A machine that has only a few tools, for tests of what a Makefile needs."""
+"""A PATH with only a few tools, to test which tools a Makefile needs."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ NEEDED = (*TOOLS, "cat", "cut", "df", "mktemp", "rm", "tar", "git", "curl", "chm
 
 
 def path_with(folder: Path, **programs: str) -> str:
-    """Return a PATH with the tools of a bare machine, and with programs that have the given scripts."""
+    """Return a PATH with a few tools, and with programs that run the given scripts."""
     tools = folder / "bin"
     tools.mkdir()
     for name in NEEDED:

@@ -36,7 +36,7 @@ def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProc
 
 
 def by_hand(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Return the line for a shell that runs a command as `run` does."""
+    """Return a shell command that does the same as `run`."""
     variables = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
     return f"cd {shlex.quote(str(cwd))} && {' '.join([*variables, shlex.join(map(str, command))])}"
 
@@ -65,7 +65,7 @@ def printed() -> Iterator[io.StringIO]:
 
 
 def commit(folder: Path, message: str, tag: str = "") -> None:
-    """Commit everything in a folder, which becomes a repository if it is none, and tag it where a tag is given."""
+    """Commit all files of a folder, after creating the repository if it is missing, and add a tag if one is given."""
     check_run("git", "init", "--quiet", "--initial-branch=main", cwd=folder)
     check_run("git", "add", "--all", cwd=folder)
     check_run("git", "commit", "--quiet", "--allow-empty", f"--message={message}", cwd=folder)

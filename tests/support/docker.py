@@ -1,4 +1,4 @@
-"""Ways to build images and to talk to containers, for the tests that need Docker."""
+"""Functions that build images and send requests to containers, for the tests that need Docker."""
 
 import hashlib
 import http.client
@@ -23,7 +23,7 @@ from tests.support.commands import ROOT, check_run, run
 # The images that this test process builds have this name.
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 REPOSITORY = f"template-test-{PROCESS}"
-# How a careful operator runs a container.
+# Options of `docker run` that harden a container.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 # Prints the user and the group of every process in a container.
 PROCESS_IDS = (
@@ -31,7 +31,7 @@ PROCESS_IDS = (
     "if line.startswith(('Uid:', 'Gid:'))) for status in pathlib.Path('/proc').glob('[0-9]*/status')}))"
 )
 # Prints the process IDs of a server's workers: the child processes of process 1, or process 1 itself if it has none.
-# The resource tracker of multiprocessing is no worker. A process may end while this reads /proc.
+# The resource tracker of multiprocessing is not a worker. A process may end while this reads /proc.
 WORKERS = """
 import contextlib, pathlib
 children, workers = [], []
@@ -44,7 +44,7 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
                 workers.append(folder.name)
 print(*workers if children else [1])
 """
-# The stand-ins for the base images need this plugin when Poetry resolves. With the official images it does nothing.
+# In substitute base images, Poetry needs this plugin to resolve dependencies. In the official images, it does nothing.
 PLUGINS = "poetry-plugin-pypi-mirror"
 
 

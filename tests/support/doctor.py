@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.commands import run
 
-# A Docker without problems, except what {engine}, {compose}, {config}, {buildx}, {build} and {lock} replace.
+# A stand-in for Docker. Each placeholder is a shell command. The commands in HEALTHY report no problem.
 DOCKER = """#!/bin/sh
 case "$*" in
     "version "*) {engine} ;;
@@ -29,6 +29,6 @@ HEALTHY = {
 
 
 def examine(folder: Path, path: str, **env: str) -> tuple[int, list[str]]:
-    """Run `make doctor`, and return its exit code and its lines without make's own."""
+    """Run `make doctor`. Return its exit code and its output, without the lines that make prints."""
     result = run("make", "doctor", cwd=folder, PATH=path, **env)
     return result.returncode, [line for line in result.stdout.splitlines() if not line.startswith("make")]

@@ -1,4 +1,4 @@
-"""The script that exports a lock in the build of the image, as a module, and the environments it is tested for."""
+"""The script that exports a lock while the image is built, as a module, and the environments to test it with."""
 
 import importlib.util
 import itertools
@@ -11,7 +11,7 @@ from tests.support.template import HOST_PYTHON
 
 SCRIPT = ROOT / "template" / "docker" / "export_lock.py"
 PLATFORMS = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
-# What markers are evaluated for. Poetry limits its export to the Python that the project requires.
+# The environments to evaluate markers for. Poetry exports only for the Python version that the project requires.
 ENVIRONMENTS = [
     {
         "sys_platform": platform,

@@ -1,4 +1,4 @@
-"""A rendered project as a user has it: committed, with its own name and port, and driven with `make`."""
+"""A rendered project that is committed and has its own name and port, and functions that run `make` in it."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ class Made:
         return [line[3:] for line in output.splitlines()]
 
     def run_in_terminal(self, *arguments: str) -> "pexpect.spawn[str]":
-        """Start `make run` in a terminal of its own and return once a worker has started."""
+        """Start `make run` in a new terminal, and return once a worker has started."""
         env = os.environ | {"PORT": str(self.port)}
         server = pexpect.spawn("make", ["run", *arguments], cwd=self.folder, env=env, encoding="utf-8", timeout=120)
         server.expect(r"\[info\] started ")  # a process blocks if nobody reads the terminal that it writes to

@@ -1,6 +1,6 @@
-"""A configuration of nginx in front of a service, as the documentation of the projects has it."""
+"""The configuration of nginx in front of a service, from the documentation of the projects."""
 
-# The settings of docs/deploy.md. A header of the response has the address of the client as nginx sees it.
+# The settings of docs/deploy.md. The response header X-Seen contains the address of the client as nginx sees it.
 NGINX = """
 events {}
 http {

@@ -1,4 +1,4 @@
-"""Poetry in the process of the tests, which saves the second that it takes to start."""
+"""Runs Poetry in the test process, which saves its start-up time of one second."""
 
 import warnings
 from pathlib import Path
@@ -13,12 +13,12 @@ def poetry(project: Path, *arguments: str) -> tuple[int, str]:
     output, application = BufferedOutput(), Application()
     application.auto_exits(False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Poetry's own
+        warnings.simplefilter("ignore")  # from Poetry itself
         code = application.run(ArgvInput(["poetry", *arguments, f"--directory={project}"]), output, output)
     return code, output.fetch()
 
 
 def poetry_check(project: Path) -> str:
-    """Return the faults that `poetry check --lock` finds: an empty string for none."""
+    """Return the errors that `poetry check --lock` prints, or an empty string."""
     code, output = poetry(project, "check", "--lock", "--no-plugins")
     return output if code else ""

@@ -15,7 +15,7 @@ from tests.support.template import QUESTIONS
 
 
 class Render(Protocol):
-    """Renders a project, or returns the one that was rendered for the same answers: tests must not change it."""
+    """Renders a project once for the same answers. Tests must not change the project."""
 
     def __call__(self, **answers: str | int) -> Path:
         """Return the folder of the project."""
@@ -36,10 +36,10 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def check_answers(answers: Mapping[str, str | int]) -> None:
-    """Refuse answers to unknown questions, which Copier would ignore or refuse in its own words.
+    """Reject answers to unknown questions, which Copier would ignore or reject with another message.
 
     Raises:
-        KeyError: A name is no question of `copier.yml`.
+        KeyError: A name is not a question of `copier.yml`.
     """
     if unknown := sorted(set(answers) - set(QUESTIONS)):
         raise KeyError(f"not questions of copier.yml: {', '.join(unknown)}")
@@ -52,7 +52,7 @@ def texts(project: Path) -> dict[str, str]:
 
 
 def in_environment(environment: Path) -> dict[str, str]:
-    """Return the variables that put an environment's tools first."""
+    """Return the variables that put an environment's tools first on the PATH."""
     return {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(environment)}
 
 

@@ -17,7 +17,7 @@ STACKS = questionnaire.stacks()
 DEFAULTS = dict(reversed(STACKS))
 # Each server with one framework.
 SERVERS = list({server: (framework, server) for framework, server in STACKS}.values())
-# Each framework once, with different servers, for tests of one part that does not depend on the other.
+# Each framework once, with different servers, for tests that do not need every stack.
 PAIRS = [("flask", "granian"), ("fastapi", "uvicorn")]
 # Poetry on this machine locks and checks only projects that require the Python that runs it.
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -41,7 +41,7 @@ TECHNIQUES = [
     "08-two-stages-prebuilt",
     "uv",
 ]
-# A text that breaks out of weak quoting in Jinja, shells, TOML, YAML, Dockerfiles and HTML.
+# A text that reveals missing escapes in Jinja, shells, TOML, YAML, Dockerfiles and HTML.
 HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
 # The variables that every production container reads.
 VARIABLES = [

@@ -1,4 +1,4 @@
-"""A rendered project with more routes, which wait, block, fail and report, and with faults that a test can cause."""
+"""Routes that wait, block, fail or describe the request, and faults that tests can cause in a rendered project."""
 
 import json
 from pathlib import Path

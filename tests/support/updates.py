@@ -21,7 +21,7 @@ TAGS = run("git", "tag", "--merged=HEAD", cwd=ROOT).stdout.split()
 
 
 def improve(template: Path, word: str) -> None:
-    """Change every file of a template that may hold a comment, in its first line or, after a `#!`, its second."""
+    """Add a comment to every file of a template that may contain one, as its first line or after the `#!` line."""
     for file in sorted((template / "template").rglob("*")):
         name = re.sub(r"{%.*?%}", "", file.name).removesuffix(".jinja")
         comment = COMMENTS.get(Path(name).suffix, "# {}\n").format(word)
@@ -33,7 +33,7 @@ def improve(template: Path, word: str) -> None:
 
 
 def write_news(template: Path) -> None:
-    """Add an unreleased entry to the changelog of a template, and commit it. After a release, there is none."""
+    """Add an unreleased entry to the changelog of a template, which has none after a release, and commit it."""
     replace(template / "CHANGELOG.md", "## [Unreleased]\n", "## [Unreleased]\n\n### Added\n\n- Something new.\n")
     commit(template, "feat: something new")
 
@@ -52,7 +52,7 @@ def update(project: Path, version: str = "", **answers: Any) -> str:
 
 
 def refusal(project: Path, **answers: Any) -> str:
-    """Return the message of an update that must be refused and change nothing. The command line shows it as it is."""
+    """Return the message of an update that must be refused and change nothing. The command line shows this message."""
     with pytest.raises(UserMessageError) as refused:
         update(project, **answers)
     assert changes(project) == []
@@ -60,18 +60,18 @@ def refusal(project: Path, **answers: Any) -> str:
 
 
 def changes(project: Path) -> list[str]:
-    """Return what `git status` says of a project, a line for each file."""
+    """Return the lines of `git status` in a project, one for each changed file."""
     return check_run("git", "status", "--porcelain", "--untracked-files=all", cwd=project).splitlines()
 
 
 def files(project: Path) -> dict[str, str]:
-    """Return the text of each file of a project, without git's, by its path."""
+    """Return the text of each file of a project by its path, without the files of git."""
     paths = (path for path in sorted(project.rglob("*")) if path.is_file() and ".git" not in path.parts)
     return {str(path.relative_to(project)): path.read_text() for path in paths}
 
 
 def check_advice(project: Path, said: str) -> None:
-    """Check that Copier's last words ask for a new lock exactly where Poetry does."""
+    """Check that Copier asks for a new lock if `poetry check` fails, and only then."""
     faults = poetry_check(project)
     assert (NEW_LOCK in said) is bool(faults), f"{said}\n{faults}"
 
@@ -87,7 +87,7 @@ def append(file: Path, text: str) -> None:
 
 
 def write_code(project: Path) -> None:
-    """Add to the code, and to its tests."""
+    """Add lines to the code, and a test."""
     append(project / PACKAGE / "app.py", "\nEDITED = True\n")
     append(project / PACKAGE / "settings.py", "\nEDITED = True\n")
     append(project / "tests" / "test_app.py", "\n\ndef test_more() -> None:\n    assert True\n")
@@ -102,7 +102,7 @@ def add_files(project: Path) -> None:
 
 
 def delete_starter_files(project: Path) -> None:
-    """Delete what a service may do without."""
+    """Delete files that a service does not need."""
     for name in ("tests/test_app.py", "tests/test_logs.py", ".vscode/launch.json", ".editorconfig"):
         (project / name).unlink()
 
@@ -114,7 +114,7 @@ def change_the_makefile(project: Path) -> None:
 
 
 def add_a_compose_service(project: Path) -> None:
-    """Add a database to what Compose starts here, and a volume for it."""
+    """Add a database service and its volume to docker-compose.override.yml."""
     database = "services:\n  db:\n    image: postgres:18\n    volumes:\n      - db:/var/lib/postgresql\n\n"
     replace(project / "docker-compose.override.yml", "services:\n", database)
     append(project / "docker-compose.override.yml", "  db:\n")
@@ -127,12 +127,12 @@ def change_the_dockerfile(project: Path) -> None:
 
 
 def change_the_readme(project: Path) -> None:
-    """Describe the service in the team's words."""
+    """Add a section to the README."""
     replace(project / "README.md", "## Run\n", "## Purpose\n\nThe service stores orders.\n\n## Run\n")
 
 
 def change_the_ci_job(project: Path) -> None:
-    """Give the CI job more time, where there is one."""
+    """Raise the timeout of the CI job, if there is one."""
     for workflow in project.glob(".github/workflows/ci.yml"):
         replace(workflow, "timeout-minutes: 15", "timeout-minutes: 45")
     for pipeline in project.glob(".gitlab-ci.yml"):
@@ -160,6 +160,6 @@ EDITS: list[Edit] = [
 
 
 def edit_everything(project: Path) -> None:
-    """Do all of it to one project."""
+    """Make all edits in one project."""
     for edit in EDITS:
         edit(project)

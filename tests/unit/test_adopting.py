@@ -1,4 +1,4 @@
-"""What the extensions find in a project that moves in, and the steps that they name."""
+"""The facts that the extensions find in a project that moves in, and the steps that they print."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def read(folder: Path, files: dict[str, str], pyproject: str = "") -> dict[str, Any]:
-    """Return what is found in a project with these files."""
+    """Return the facts about a project with these files."""
     write(folder, {"pyproject.toml": pyproject or poetry_2(), **files})
     return read_project(folder, CHOICES["python_version"], "3.14")
 
@@ -71,7 +71,7 @@ def test_application_that_is_named_is_imported_from_where_it_is(tmp_path: Path) 
     assert import_root("shop.web:site", project, tmp_path) == "back"
     assert import_root("other:site", project, tmp_path) == "back"
     assert import_root("shop.missing:site", project, tmp_path) == ""
-    assert import_root("main:app", {}, tmp_path) == "", "a new project"
+    assert import_root("main:app", {}, tmp_path) == "", "a new project has no import root"
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ OURS = """
 """
 
 
-# The lines of the template's Dockerfile that the steps are about.
+# The lines of the template's Dockerfile that the steps change.
 DOCKERFILE = 'ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""\nENV HEALTH_PATH={}\nFROM base AS production\n'
 
 
 def steps(
     folder: Path, files: dict[str, str], pyproject: str, own: tuple[str, ...] = (), starter: bool = False
 ) -> list[str]:
-    """Return the steps for a project with these files that has moved in."""
+    """Return the remaining steps after a project with these files has moved in."""
     project = read(folder, files, pyproject)
     context = {"_copier_conf": {"dst_path": folder}, "project": project, "required": OURS, "server": "uvicorn"}
     in_the_way = files_in_the_way(["pyproject.toml", *own], folder)

@@ -1,4 +1,4 @@
-"""The documentation: the site builds, its pages are complete, and the links of all documents lead somewhere."""
+"""The documentation: the site builds, its pages are complete, and the links in all documents are valid."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Content(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep the attributes that name a target, or are one."""
+        """Collect the links and the anchors."""
         given = dict(attrs)
         self._tag = tag
         self.anchors |= {anchor for name, anchor in attrs if name == "id" and anchor}

@@ -128,14 +128,14 @@ ENVIRONMENT = Environment(  # noqa: S701 # no HTML
 
 
 def settings_of_copier(folder: Path, **changed: object) -> dict[str, Any]:
-    """Return Copier's settings for a folder, as `_copier_conf` has them."""
+    """Return Copier's settings for a folder, in the form of `_copier_conf`."""
     settings = SimpleNamespace(defaults=changed.pop("settings", {}))
     conf = {"dst_path": folder, "answers_file": ANSWERS, "data": {}, "user_defaults": {}, "settings": settings}
     return {**conf, "defaults": True, "overwrite": False, **changed}
 
 
 def refusal(folder: Path, known: Mapping[str, object] | None = None, **changed: object) -> str:
-    """Return the sentence that refuses a folder or an answer, or an empty string.
+    """Return the error message about a folder or an answer, or an empty string.
 
     Args:
         folder: Where Copier writes to.
@@ -273,7 +273,7 @@ CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
 
 
 def steps_of_an_update(folder: Path, package_name: str = "a", own: Sequence[str] = ()) -> list[str]:
-    """Return the steps that are left in a project of the template."""
+    """Return the remaining steps after an update of a project."""
     context = {
         "_copier_conf": {"dst_path": folder},
         "package_name": package_name,
@@ -298,10 +298,10 @@ def test_advice_names_what_is_left_to_do(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(pyproject.format(CONFLICT.format('version = "1"', 'version = "2"')))
     (tmp_path / "Makefile").write_text(CONFLICT.format("a", "b"))
     marked = "Conflicts: choose between the lines that are marked in Makefile, pyproject.toml."
-    assert steps_of_an_update(tmp_path) == [marked], "either side has the same dependencies"
+    assert steps_of_an_update(tmp_path) == [marked], "both sides have the same dependencies"
     (tmp_path / "pyproject.toml").write_text(CONFLICT.format('project = {name = "a"}', "") + "x = 1\n")
     assert steps_of_an_update(tmp_path) == [marked, stale]
-    assert steps_of_an_update(tmp_path, own=["pyproject.toml"]) == [marked], "its lock is a step of moving in"
+    assert steps_of_an_update(tmp_path, own=["pyproject.toml"]) == [marked], "moving in has its own step for the lock"
     assert "is not in src/b" in steps_of_an_update(tmp_path, "b")[-1]
     (tmp_path / "pyproject.toml").write_text("project = 5\n")
     assert steps_of_an_update(tmp_path)[-1] == stale

@@ -26,7 +26,7 @@ RECOPY = ("copier", "recopy", "--trust", "--defaults", "--overwrite")
 
 
 def kept(said: str) -> list[str]:
-    """Return the files that Copier says it left as they are."""
+    """Return the files that Copier lists as unchanged."""
     (files,) = re.findall(r"keeps as they are:\n\n +(.*)\n", said)
     return str(files).split()
 

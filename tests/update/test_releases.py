@@ -22,12 +22,12 @@ OLD, NEW = "entrypoint.sh", "docker/entrypoint.sh"
 
 
 def add_setting(template: Path, text: str) -> None:
-    """Add a setting, or an item of the setting that was added before, to the settings in `copier.yml`."""
+    """Add a setting, or an item of the previously added setting, to the settings in `copier.yml`."""
     replace(template / "copier.yml", "\n_envops:\n", f"\n{text}\n_envops:\n")
 
 
 def rename_file(template: Path, old: str, new: str) -> None:
-    """Give a file of a template another name and another line, and add the migration that CONTRIBUTING shows."""
+    """Rename a file of a template, add a line to it, and add the migration from CONTRIBUTING."""
     check_run("git", "mv", f"template/{old}.jinja", f"template/{new}.jinja", cwd=template)
     text = (template / "template" / f"{new}.jinja").read_text().partition("\n")
     (template / "template" / f"{new}.jinja").write_text(f"{text[0]}\n# moved\n{text[2]}")
@@ -37,7 +37,7 @@ def rename_file(template: Path, old: str, new: str) -> None:
 
 
 def rename(template: Path, old: str = OLD, new: str = NEW) -> None:
-    """Release a version that has a file under another name and with another line."""
+    """Release two versions. The second one renames a file and adds a line to it."""
     commit(template, "first release", tag="1.0.0")
     rename_file(template, old, new)
     commit(template, "second release", tag="1.1.0")
@@ -71,7 +71,7 @@ def test_renamed_file_keeps_the_edits(template_clone: Path, tmp_path: Path) -> N
     assert files(project) == files(fresh)
     commit(project, "updated")
     update(project)
-    assert changes(project) == [], "a migration runs once"
+    assert changes(project) == [], "the migration ran again"
 
 
 def test_renamed_file_has_a_conflict_where_both_changed_a_line(template_clone: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`copier update` with Copier itself: every improvement comes, every edit stays, the lock is the team's."""
+"""`copier update` with Copier itself: it applies every change of the template, and keeps all edits and the lock."""
 
 import shutil
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ from tests.support.updates import (
 )
 
 COMBINATIONS = [(*stack, ci) for stack, ci in product(STACKS, CHOICES["ci"])]
-# One combination. Generated answers and new answers have others.
+# One combination. The tests with generated answers and with new answers cover others.
 EVERY_RUN = [("flask", "gunicorn", "gitlab")]
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a template with the checkout as version 1.0.0, and 1.1.0, which improves every file and adds one."""
+    """Return a template with two versions. 1.0.0 is the checkout. 1.1.0 changes every file and adds one."""
     folder = tmp_path_factory.mktemp("versions") / "template"
     copy_checkout(folder, without=NOT_THE_TEMPLATE)
     commit(folder, "first release", tag="1.0.0")
@@ -61,7 +61,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- what teams do ---------------------------------------------------------------------------------------------------
+# --- edits of teams --------------------------------------------------------------------------------------------------
 
 
 ALL_EDITS = [*EDITS, delete_starter_files]
@@ -73,7 +73,7 @@ ALL_EDITS = [*EDITS, delete_starter_files]
 def check_update(
     template: Path, tmp_path: Path, edits: Sequence[Edit], old: dict[str, Any], new: dict[str, Any] | None = None
 ) -> None:
-    """Check that an update, with new answers or none, equals a fresh copy with the edits, and no lock changed."""
+    """Check that an update, with or without new answers, equals a fresh copy with the edits, and keeps the lock."""
     new = new or {}
     project = copy(template, "1.0.0", tmp_path / "project", **old)
     fresh = copy(template, "1.1.0", tmp_path / "fresh", **old | new)
@@ -96,7 +96,7 @@ def test_update_is_a_fresh_copy_with_every_edit(
     check_update(template, tmp_path, [edit_everything], {"framework": framework, "server": server, "ci": ci})
     commit(tmp_path / "project", "updated")
     update(tmp_path / "project")
-    assert changes(tmp_path / "project") == [], "the same update once more"
+    assert changes(tmp_path / "project") == [], "a second update changed files"
 
 
 def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tm
     assert "EDITED = True" in (project / PACKAGE / "settings.py").read_text()
 
 
-# test_update_is_a_fresh_copy_with_every_edit has the other edits together.
+# In every run, test_update_is_a_fresh_copy_with_every_edit makes all edits except delete_starter_files at once.
 @pytest.mark.parametrize(
     "edit",
     slow(*((edit,) for edit in ALL_EDITS)),
@@ -145,7 +145,7 @@ def test_update_with_new_answers_keeps_the_edits(
     check_update(template, tmp_path, edits, {"framework": framework}, new)
 
 
-# The answers that change the lines of an edit, or the lines beside them, or the whole file.
+# For each edit, the answers that change the same lines, adjacent lines or the whole file.
 SAME_LINES: dict[Edit, set[str]] = {
     write_code: {"framework"},
     change_the_settings: {"framework", "server", "app_description"},
@@ -174,7 +174,7 @@ def test_update_to_the_other_framework_is_a_fresh_copy(framework: str, template:
     check_update(template, tmp_path, [add_files, change_the_makefile], {"framework": framework}, new)
 
 
-@pytest.mark.slow  # test_update_is_a_fresh_copy_with_every_edit does it once more too
+@pytest.mark.slow  # test_update_is_a_fresh_copy_with_every_edit also updates a second time
 def test_update_without_a_new_version_changes_nothing(template: Path, tmp_path: Path) -> None:
     description = "{{ braces }}, ${X} and 'quotes'"
     project = copy(template, "1.1.0", tmp_path / "project", app_description=description, include_devcontainer="true")
@@ -296,7 +296,7 @@ def test_new_dependencies_ask_for_a_new_lock(framework: str, server: str, releas
     check_advice(project, said)
 
 
-@pytest.mark.slow  # an update with all new answers has another Python too
+@pytest.mark.slow  # the update with all new answers also changes the Python version
 def test_update_to_another_python_asks_for_a_new_lock(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
@@ -320,7 +320,7 @@ def test_conflict_in_the_dependencies_is_named(released: Path, tmp_path: Path) -
     assert NEW_LOCK in said
 
 
-# --- answers of a project that exists --------------------------------------------------------------------------------
+# --- answers of an existing project ----------------------------------------------------------------------------------
 
 
 def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_choice_that_is_gone_is_asked_for_and_not_replaced(released: Path, tmp_p
     )
 
 
-@pytest.mark.slow  # Copier forgets it
+@pytest.mark.slow  # Copier itself does this
 def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> None:
     replace(released / "data" / "facts.yml", "    framework: [", "    team: [red, blue]\n    framework: [")
     question = "\nteam:\n  type: str\n  choices: [red, blue]\n  default: red\n\nport:\n"
@@ -350,7 +350,7 @@ def test_question_that_is_gone_is_forgotten(released: Path, tmp_path: Path) -> N
     assert changes(project) == [" M .copier-answers.yml"]
 
 
-@pytest.mark.slow  # unit tests of `app_name` have the rule
+@pytest.mark.slow  # unit tests of `app_name` cover the rule
 def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_path: Path) -> None:
     project = copy(released, "1.0.0", tmp_path / "project", app_name="orders")
     commit(project, "start from the template")
@@ -364,10 +364,10 @@ def test_name_that_the_template_took_stays_with_who_has_it(released: Path, tmp_p
     assert changes(project) == []
     check_run("copier", "update", "--trust", "--defaults", "--vcs-ref=HEAD", cwd=project)
     fresh = run("copier", "copy", "--trust", "--defaults", "--data=app_name=orders", str(released), "x", cwd=tmp_path)
-    assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have it"
+    assert "app_name must not be 'orders'" in fresh.stdout, "a new project cannot have this name"
 
 
-@pytest.mark.slow  # unit tests of `app_name` have the rule
+@pytest.mark.slow  # unit tests of `app_name` cover the rule
 def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> None:
     project = copy(template, "1.0.0", tmp_path / "project")
     commit(project, "start from the template")
@@ -382,7 +382,7 @@ def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """Return a clone of this repository with its history, and the checkout as it stands as version 9999.0."""
+    """Return a clone of this repository with its history, and with the checkout as version 9999.0."""
     clone = tmp_path / "history"
     check_run("git", "clone", "--quiet", str(ROOT), str(clone), cwd=tmp_path)
     check_run("git", "rm", "-r", "--quiet", ".", cwd=clone)

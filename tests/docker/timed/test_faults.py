@@ -33,7 +33,7 @@ def test_killed_worker_is_replaced(framework: str, server: str, image: Image) ->
         time.sleep(1)
         service.execute("python", "-c", KILL, str(max(before)))
         outcomes = load.finish()
-        # A client whose request was cut may connect again before the kernel has closed the worker's own socket.
+        # A client whose request failed may connect again before the kernel has closed the socket of the killed worker.
         assert outcomes["200"] >= 1200 - 2 * clients, outcomes
         assert len(service.workers() - before) == 1
         deadline = time.monotonic() + 20
@@ -43,7 +43,7 @@ def test_killed_worker_is_replaced(framework: str, server: str, image: Image) ->
         assert service.stop()[0] == 0
 
 
-# Stack, fault and number of workers. With several workers, only Gunicorn ends: docs/deploy.md of the project.
+# Stack, fault and number of workers. With several workers, only Gunicorn exits: see docs/deploy.md of the project.
 FAILED_STARTS = [
     *((*stack, "import", 1) for stack in STACKS),
     *((*stack, "lifespan", 1) for stack in STACKS if stack[0] == "fastapi"),
@@ -82,7 +82,7 @@ BROKEN_OUTPUTS = {
 }
 
 
-# With both outputs closed, uvicorn's pipes to its workers take their numbers, and a stop may take 6 s.
+# With both outputs closed, uvicorn's pipes to its workers get their file descriptors, and a stop may take 6 s.
 OUTPUT_CASES = [
     (*stack, output)
     for stack in STACKS
@@ -91,7 +91,7 @@ OUTPUT_CASES = [
 ]
 
 
-# Flask with Granian only every week: each of them has other cases.
+# Flask with Granian runs only every week, because other cases cover both.
 OUTPUT_CASES_IN_EVERY_RUN = [case for case in OUTPUT_CASES if case[:2] != ("flask", "granian")]
 
 
@@ -110,7 +110,7 @@ def test_service_without_an_output_serves(framework: str, server: str, output: s
 
 @pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn")], STACKS))
 def test_memory_does_not_grow(framework: str, server: str, image: Image) -> None:
-    """Send as many requests as ten a second are in ten minutes, after as many again to warm up."""
+    """Send 6000 requests, as many as in ten minutes at ten per second, after the same number to warm up."""
     name = image(on_trial=True, framework=framework, server=server)
     with container(
         name, "--env=WEB_CONCURRENCY=1", "--env=LOG_LEVEL=warning", "--user=0", "--cap-add=SYS_PTRACE"
@@ -125,7 +125,7 @@ def test_memory_does_not_grow(framework: str, server: str, image: Image) -> None
         assert used[1] <= used[0] * 1.1, used
 
 
-# A request, and the statuses that may come back. A server may also close the connection without a response.
+# Requests, and the valid statuses of the response. A server may also close the connection without a response.
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUESTS: dict[str, tuple[bytes, set[bytes]]] = {
     "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), {b"400"}),
@@ -269,7 +269,7 @@ def get_on(connection: http.client.HTTPConnection) -> int:
 
 @pytest.fixture
 def connections(image: Image) -> Iterator[dict[tuple[str, str], http.client.HTTPConnection]]:
-    """Return an open connection to a service of each stack, on which there was a request."""
+    """Return an open connection to a service of each stack, after one request."""
     with ExitStack() as exit_stack:
         services = {
             stack: exit_stack.enter_context(container(image(framework=stack[0], server=stack[1]))) for stack in STACKS

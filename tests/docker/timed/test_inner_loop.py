@@ -81,7 +81,7 @@ WATCHED = (
 
 
 def processes(day: Made) -> int:
-    """Return the number of processes of the service, without a health check that runs at the moment."""
+    """Return the number of processes of the service, excluding a running health check."""
     lines = check_run("docker", "top", day.container(), cwd=ROOT).splitlines()
     return len([line for line in lines if "healthcheck.py" not in line])
 
@@ -165,7 +165,7 @@ async def events() -> object:
 
 @contextmanager
 def endless_response(port: int) -> Iterator[socket.socket]:
-    """Hold a response that never ends, whose first event has arrived."""
+    """Request a response that never ends, and keep it open after its first event has arrived."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""

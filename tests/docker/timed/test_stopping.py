@@ -63,7 +63,7 @@ def check_stop(service: Container, server: str, signal: str, workers: int) -> No
     assert outcomes == {"200": IN_FLIGHT}, log
     assert code == 0, log
     assert seconds < 4
-    # Otherwise the main process keeps the socket open, and resets new connections when it ends.
+    # In the other cases, the main process keeps the socket open, and resets new connections when it ends.
     if server == "granian" or (server, workers) == ("uvicorn", 1):
         assert new_connection == "refused"
     # With several workers, uvicorn ends each of them with the signal. Only the lifespan function runs to its end.
@@ -72,7 +72,7 @@ def check_stop(service: Container, server: str, signal: str, workers: int) -> No
     assert "Traceback" not in log
 
 
-# uvicorn with one worker has no main process besides it.
+# With one worker, uvicorn has no separate main process.
 STOPS = [(*stack, 2) for stack in STACKS] + [("fastapi", "uvicorn", 1)]
 
 
@@ -128,7 +128,7 @@ def test_stop_ends_requests_after_the_graceful_timeout(framework: str, server: s
             assert service.logs().count("[info] stopped") == 2
 
 
-# Ends at once when it is told to stop.
+# Exits immediately after a stop signal.
 STOPS_AT_ONCE = ("sh", "-c", "trap 'exit 0' TERM INT; sleep 600 & wait")
 
 
@@ -148,7 +148,7 @@ def test_stop_of_an_idle_container_takes_no_time(framework: str, server: str, si
     assert min(more) < 2, f"seconds more than a shell takes: {more}"
 
 
-# Makes the import of the framework take a second, in which no exception ends the process.
+# Makes the import of the framework take a second. During this second, no exception ends the process.
 SLOW_IMPORT = """
 import sys
 import time
@@ -213,7 +213,7 @@ def test_retired_worker_finishes_a_long_request(image: Image) -> None:
         assert "TIMEOUT" not in service.logs()
 
 
-# Granian does not wait for such work: docs/servers.md.
+# Granian does not wait for such work: see docs/servers.md.
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_after_the_response_is_finished_by_uvicorn(workers: int, image: Image) -> None:
     name = image(on_trial=True, framework="fastapi", server="uvicorn")

@@ -112,7 +112,7 @@ class Stack:
             process.communicate()
 
     def tasks(self, template: str, *options: str) -> list[str]:
-        """Return a line for each present and past container of the service, in the format of a template."""
+        """Return a line for each current and past container of the service, in the format of a template."""
         command = ("docker", "service", "ps", "--no-trunc", f"--format={template}", *options)
         return check_run(*command, f"{self.name}_production", cwd=ROOT).splitlines()
 
@@ -152,7 +152,7 @@ def _swarm() -> Iterator[None]:
         yield
     finally:
         run("docker", "swarm", "leave", "--force", cwd=ROOT)
-        run("docker", "network", "rm", "docker_gwbridge", cwd=ROOT)  # the swarm leaves it behind
+        run("docker", "network", "rm", "docker_gwbridge", cwd=ROOT)  # `docker swarm leave` keeps it
 
 
 @pytest.fixture(scope="module", params=[PAIRS[1], pytest.param(PAIRS[0], marks=pytest.mark.slow)], ids="-".join)
