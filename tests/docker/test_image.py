@@ -23,10 +23,9 @@ from tests.support.docker import (
 )
 from tests.support.matrix import CONTAINER_STACKS, slow
 from tests.support.projects import Render
-from tests.support.template import CHOICES, HAZARDS, HOST_PYTHON, PAIRS, STACKS
+from tests.support.template import HAZARDS, HOST_PYTHON, PAIRS, STACKS
 from tools.questionnaire import base_image
 
-FRAMEWORKS = CHOICES["framework"]
 VERSION = "0.1.0"
 
 
