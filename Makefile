@@ -31,6 +31,13 @@ new: setup ## Make a project: DEST=../my-service, and DATA="framework=flask port
 test: setup ## Run the tests; ARGS="-k update" goes to pytest; without Docker, its tests are skipped
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest $(ARGS)
 
+.PHONY: test-copier
+test-copier: setup ## Run the tests of questions and updates with another Copier: COPIER="the oldest", or "the newest"
+	@$(BIN)/python -m pip install --quiet --upgrade \
+	    $$([ "$(COPIER)" = "the oldest" ] && sed -n 's/^_min_copier_version: "\(.*\)"/copier==\1/p' copier.yml || echo copier)
+	@$(BIN)/copier --version
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "slow or not slow" tests/update tests/render/test_questions.py $(ARGS)
+
 .PHONY: lint
 lint: setup ## Run every check of .pre-commit-config.yaml on every file
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files

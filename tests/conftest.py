@@ -90,11 +90,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-TIMED = "tests/docker/timed/"
+# Folders whose tests share a process: those that measure time, and those that share a machine that is slow to start.
+TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/")
 
 
 class FoldersAndFiles(LoadScopeScheduling):
-    """Distributes the tests by file. Tests that measure time share a process, so that they do not run in parallel.
+    """Distributes the tests by file, and some folders as a whole, so that their tests do not run in parallel.
 
     `--dist loadgroup` would do the same with marks, but those of xdist 3.8 have no effect in pytest 9.2.
     Source: https://pytest-xdist.readthedocs.io/en/stable/distribution.html
@@ -102,7 +103,7 @@ class FoldersAndFiles(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that share a process."""
-        return TIMED if nodeid.startswith(TIMED) else nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FoldersAndFiles:

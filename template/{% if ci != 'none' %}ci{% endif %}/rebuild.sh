@@ -3,11 +3,11 @@
 # Leaves the checkout at that release. PLATFORMS are its platforms.
 set -eu
 
-TAG=$(git tag --list '[0-9]*' --sort=-version:refname | grep -v '[^0-9.]' | head -n 1)
-[ -n "$TAG" ] || { echo "There is no release yet." && exit 0; }
-export TAG
-image=$(echo "${REPOSITORY:?}" | tr '[:upper:]' '[:lower:]'):$TAG
+[ -n "$(git tag --list '[0-9]*')" ] || { echo "There is no release yet." && exit 0; }
+image=$(echo "${REPOSITORY:?}" | tr '[:upper:]' '[:lower:]'):latest
 docker pull --quiet "$image"
+TAG=$(docker inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
+export TAG
 if make --no-print-directory scan IMAGE="$image"; then
     exit 0
 fi

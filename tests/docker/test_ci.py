@@ -1,31 +1,32 @@
-"""The CI commands of a project, run in the order of the file."""
+"""The steps of CI on a machine without a registry, as a person runs them to reproduce a failure."""
 
+import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.support.commands import check_run, run
-from tests.support.docker import PLUGINS, free_port
+from tests.support.docker import inspect
 from tests.support.made import Made
-from tests.support.matrix import slow
+from tests.support.matrix import in_every_run
+from tests.support.template import STACKS
 
 
-def commands(project: Path) -> list[str]:
-    """Return the commands of a project's workflow or pipeline, except those that install tools on the runner."""
-    if (project / ".gitlab-ci.yml").exists():
-        script: list[str] = yaml.safe_load((project / ".gitlab-ci.yml").read_text())["check"]["script"]
-        return script
-    workflow = yaml.safe_load((project / ".github" / "workflows" / "ci.yml").read_text())
-    return [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("flask", "gunicorn")], STACKS))
+def test_steps_of_ci_pass_on_this_machine(framework: str, server: str, made: Callable[..., Made]) -> None:
+    project = made(framework=framework, server=server, ci="gitlab")
+    output = project.check_make("images", "smoke", "size", "check-size")
+    assert "/health/ready responded with: HTTP/1.1 200 OK" in output
+    assert json.loads((project.folder / "ci" / "size.json").read_text())["total"] > 50e6
+    assert project.changed_files() == ["ci/size.json"]
+    labels = inspect("image", project.name)["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == "0.1.0"
 
 
-@pytest.mark.parametrize("ci", ["github", *slow(("gitlab",))])
-def test_ci_passes_in_a_new_project(ci: str, made: Callable[..., Made]) -> None:
-    project = made(ci=ci, port=free_port())
-    try:
-        for command in commands(project.folder):
-            check_run("bash", "-ec", command, cwd=project.folder, POETRY_PLUGINS=PLUGINS)
-    finally:
-        run("docker", "rm", "--force", "production", cwd=project.folder)
+def test_smoke_finds_a_fault_of_production(made: Callable[..., Made]) -> None:
+    """Production lacks what only development installs, and the package may lack a file that its folder has."""
+    project = made()
+    app = project.package / "app.py"
+    app.write_text(app.read_text().replace("import structlog\n", "import pytest\nimport structlog\n", 1))
+    project.check_make("images", "test")
+    output = project.fail_make("smoke")
+    assert "No module named 'pytest'" in output

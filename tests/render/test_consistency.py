@@ -332,14 +332,21 @@ def test_workflows_pin_actions_and_ask_for_no_rights(workflow: Path) -> None:
     assert re.search(r"^permissions: \{\}$", text, re.M)
 
 
-@pytest.mark.parametrize("workflow", sorted((ROOT / ".github" / "workflows").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_workflow_is_written_as_its_schema_says(workflow: Path) -> None:
     check_run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow), cwd=ROOT)
+    check_run("zizmor", "--offline", "--persona=pedantic", str(workflow), cwd=ROOT)
 
 
 def test_pipeline_is_written_as_its_schema_says(render: Render) -> None:
     pipeline = render(ci="gitlab") / ".gitlab-ci.yml"
-    check_run("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(pipeline), cwd=ROOT)
+    check_run(
+        "check-jsonschema",
+        "--builtin-schema",
+        "vendor.gitlab-ci",
+        str(pipeline),
+        cwd=ROOT,
+    )
 
 
 def test_ci_script_is_executable() -> None:

@@ -74,23 +74,28 @@ def test_targets_run_directly_in_the_dev_container(target: str, render: Render, 
     assert "compose" not in check_run(*command, cwd=render(), PATH=path, IN_DEV_CONTAINER="1")
 
 
+def makefile(project: Path) -> str:
+    """Return the text of a Makefile and of the file that it includes."""
+    return (project / "Makefile").read_text() + (project / "ci" / "targets.mk").read_text()
+
+
 def documented_targets(project: Path) -> list[str]:
-    """Return the targets that a Makefile documents, in their order."""
-    return re.findall(r"^([a-z-]+):.*## ", (project / "Makefile").read_text(), re.M)
+    """Return the targets that a Makefile, and the file that it includes, document, in their order."""
+    return re.findall(r"^([a-z-]+):.*## ", makefile(project), re.M)
 
 
 def test_help_groups_and_aligns_every_target(render: Render) -> None:
     project = render(include_workshop=True)
     lines = check_run("make", cwd=project).splitlines()
     headings = [line for line in lines if line and not line.startswith(" ")]
-    assert headings == ["Develop", "Check", "Dependencies", "Deploy", "Learn"]
+    assert headings == ["Develop", "Check", "Dependencies", "Deploy", "Learn", "CI"]
     targets = [line for line in lines if line.startswith(" ")]
     assert [line.split()[0] for line in targets] == documented_targets(project)
     columns = {found.end() for line in targets if (found := re.match(r" +\S+ +", line))}
     assert len(columns) == 1
     assert max(map(len, lines)) <= 120
-    makefile = (project / "Makefile").read_text().replace("\\\n", " ")
-    phony = set(" ".join(re.findall(r"^\.PHONY: (.+)$", makefile, re.M)).split())
+    text = makefile(project).replace("\\\n", " ")
+    phony = set(" ".join(re.findall(r"^\.PHONY: (.+)$", text, re.M)).split())
     assert phony == {*documented_targets(project), "help", "compose", "image", "locker"}
 
 

@@ -63,9 +63,23 @@ FILES = {
     "tests/test_settings.py",
 }
 FILES_OF_SERVER = {"gunicorn": {"gunicorn.conf.py"}, "uvicorn": set[str](), "granian": set[str]()}
+STEPS_OF_CI = {
+    "ci/audit.py",
+    "ci/build.sh",
+    "ci/cache.yml",
+    "ci/copier-settings.yml",
+    "ci/exceptions.toml",
+    "ci/labels.yml",
+    "ci/publish.sh",
+    "ci/rebuild.sh",
+    "ci/size.py",
+    "ci/smoke.sh",
+    "ci/targets.mk",
+    "ci/template_update.sh",
+}
 FILES_OF_CI = {
-    "github": {".github/workflows/ci.yml", ".github/renovate.json"},
-    "gitlab": {".gitlab-ci.yml", ".gitlab/renovate.json"},
+    "github": STEPS_OF_CI | {".github/workflows/ci.yml", ".github/workflows/weekly.yml", ".github/renovate.json"},
+    "gitlab": STEPS_OF_CI | {".gitlab-ci.yml", ".gitlab/renovate.json"},
     "none": set[str](),
 }
 FILES_OF_DEVCONTAINER = {
@@ -116,8 +130,9 @@ def test_files_parse(rendered: tuple[set[str], dict[str, str]]) -> None:
 
 def test_files_hold_no_jinja(rendered: tuple[set[str], dict[str, str]]) -> None:
     for name, text in rendered[1].items():
-        without_formats_of_docker = re.sub(r"\{\{\.[\w.]+\}\}", "", text)
-        assert not re.search(r"\{%|%\}|\{\{|\}\}|\{#|#\}", without_formats_of_docker), name
+        # Expressions of GitHub, and formats of Docker.
+        others = re.sub(r"\$\{\{.*?\}\}|\{\{(json |index )?\.[^{}]+\}\}", "", text)
+        assert not re.search(r"\{%|%\}|\{\{|\}\}|\{#|#\}", others), name
 
 
 def test_files_are_tidy(rendered: tuple[set[str], dict[str, str]]) -> None:

@@ -24,7 +24,12 @@ OWN = ROOT / ".github" / "renovate.json"
 OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}.{{ ci }}{% endif %}" / "renovate.json"
 TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
 # Files that contain versions without pinning them.
-EXAMPLES = {"dependencies.md.jinja": {"0.14.4", "1.2.3"}, "deploy.md.jinja": {"1.0.0"}, "launch.json": {"0.2.0"}}
+EXAMPLES = {
+    "dependencies.md.jinja": {"0.14.4", "1.2.3"},
+    "deploy.md.jinja": {"1.0.0", "1.2.3"},
+    "publish.sh.jinja": {"1.2.3"},
+    "launch.json": {"0.2.0"},
+}
 
 
 def renovate(path: Path) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def found_by_renovate() -> dict[str, str]:
         assert named, manager
         for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):
             for match in re.finditer(match_string.replace("(?<", "(?P<"), (ROOT / path).read_text()):
-                name = match["depName"]
+                name = match["depName"].rpartition("/")[2]
                 assert name not in found, f"{name} is in two places"
                 found[name] = match["currentValue"]
     return found
