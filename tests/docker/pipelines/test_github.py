@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from tests.support.docker import rebuilt_steps
 from tests.support.pipelines import INSTALLING, check_labels, edit_source, inspect
 from tests.support.runner import REGISTRY, Runner
@@ -67,6 +69,7 @@ def push_tag(runner: Runner, folder: str, tag: str) -> Any:
     return runner.act("push", folder, "--eventpath=/event.json", "--matrix=platform:amd64")
 
 
+@pytest.mark.slow
 def test_tag_publishes_a_release_for_two_platforms(runner: Runner, hub: str) -> None:
     refused = push_tag(runner, hub, "9.9.9")
     assert refused.returncode != 0

@@ -134,6 +134,7 @@ def test_conflict_makes_a_draft_that_names_it(runner: Runner, start: Start) -> N
     runner.check("git", "push", "--quiet", "origin", "main", cwd=folder)
     _, log, text = propose(runner, folder, "github")
     assert log.endswith(f"pr ready {BRANCH} --undo\n")
+    assert "## The lock" not in text
     assert "## Conflicts\n\nChoose between the marked lines in these files:\n\n- Dockerfile\n" in text
     assert "<<<<<<< before updating" in pushed(runner, "Dockerfile")
 

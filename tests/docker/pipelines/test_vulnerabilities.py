@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from tests.support.runner import BASE, REGISTRY, Runner
 
 PLANTED = 'sed -i \'/^name = "idna"/{n;s/.*/version = "3.6"/}\' poetry.lock'
@@ -39,6 +41,7 @@ def test_growth_over_the_limit_is_red_and_named(runner: Runner, hub: str) -> Non
     runner.check("rm", "ci/size.json", cwd=hub)
 
 
+@pytest.mark.slow
 def test_release_is_rebuilt_when_its_image_has_a_vulnerability_that_is_fixed(runner: Runner, hub: str) -> None:
     repository = f"{REGISTRY}/team/hub"
     environment = {"REPOSITORY": repository, "PLATFORMS": "amd64"}
