@@ -139,6 +139,7 @@ def test_conflict_makes_a_draft_that_names_it(runner: Runner, start: Start) -> N
     assert "<<<<<<< before updating" in pushed(runner, "Dockerfile")
 
 
+@pytest.mark.slow
 def test_other_template_is_not_trusted_and_no_release_is_no_request(runner: Runner, start: Start) -> None:
     folder = start("github")
     runner.check("cp", "-r", "/srv/template.git", "/srv/other.git")
