@@ -71,6 +71,18 @@ def test_new_branch_starts_with_the_cache_of_the_default_branch(runner: Runner, 
     assert runner.tags("team/lab") == before, "a merge request pushes nothing"
 
 
+@pytest.mark.slow
+def test_build_passes_without_access_to_the_cache(runner: Runner, lab: str) -> None:
+    """A fork may have no registry, or no right to push to it."""
+    for variables in (
+        {},
+        {"CI_REGISTRY_IMAGE": "localhost:1/lab", "CI_COMMIT_REF_SLUG": "x", "CI_DEFAULT_BRANCH": "x"},
+    ):
+        runner.check("docker", "image", "rm", "--force", "lab")
+        runner.check("make", "images", cwd=lab, **variables)
+        assert inspect(runner, "lab")["Id"]
+
+
 # Records what it signs.
 COSIGN = """#!/bin/sh
 echo "$*" >>/signed
