@@ -23,6 +23,7 @@ def test_steps_of_ci_pass_on_this_machine(framework: str, server: str, made: Cal
     assert labels["org.opencontainers.image.version"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_smoke_finds_a_fault_of_production(made: Callable[..., Made]) -> None:
     """Production lacks what only development installs, and the package may lack a file that its folder has."""
     project = made()

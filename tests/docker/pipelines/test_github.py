@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def seconds_of(step: str, output: str) -> float:
     return 60 * int(minutes or 0) + float(seconds)
 
 
-def test_push_tags_the_tested_image_and_the_next_one_installs_nothing(runner: Runner, hub: str) -> None:
+def test_push_tags_the_tested_image(runner: Runner, hub: str) -> None:
     cold = runner.act("push", hub)
     assert cold.returncode == 0, cold.stdout
     commit = runner.check("git", "rev-parse", "HEAD", cwd=hub).strip()
@@ -33,10 +34,18 @@ def test_push_tags_the_tested_image_and_the_next_one_installs_nothing(runner: Ru
     assert {"fastapi", "uvicorn", "hub", "libc6"} <= names
     assert not {"pytest", "poetry", "uv"} & names
 
-    commit = edit_source(runner, hub)
-    warm = runner.act("push", hub)
+
+@pytest.mark.slow
+def test_next_push_installs_nothing_and_takes_half_as_long(
+    runner: Runner, project_on_runner: Callable[..., str]
+) -> None:
+    folder = project_on_runner(app_name="again", ci="github")
+    cold = runner.act("push", folder)
+    assert cold.returncode == 0, cold.stdout
+    commit = edit_source(runner, folder)
+    warm = runner.act("push", folder)
     assert warm.returncode == 0, warm.stdout
-    assert runner.digest(f"{REGISTRY}/team/hub:edge") == runner.digest(f"{REGISTRY}/team/hub:{commit}") != tested
+    assert runner.digest(f"{REGISTRY}/team/again:edge") == runner.digest(f"{REGISTRY}/team/again:{commit}")
     lines = re.sub(r"(?m)^\[CI/.*?\]\s+\| ", "", warm.stdout)
     assert not INSTALLING & rebuilt_steps(lines), rebuilt_steps(lines)
     assert "package" in rebuilt_steps(lines)

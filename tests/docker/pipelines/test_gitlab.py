@@ -48,6 +48,7 @@ def lab(project_on_runner: Callable[..., str]) -> str:
     return project_on_runner(app_name="lab", ci="gitlab")
 
 
+@pytest.mark.slow
 def test_pipeline_of_the_default_branch_pushes_the_tested_image(runner: Runner, lab: str) -> None:
     run_jobs(runner, lab, "build", "publish", ATTESTATIONS="off")
     tested = inspect(runner, "lab")["Id"]

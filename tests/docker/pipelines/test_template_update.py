@@ -104,6 +104,7 @@ def pushed(runner: Runner, name: str) -> str:
     return runner.check("git", "show", f"{BRANCH}:{name}", cwd="/srv/origin.git")
 
 
+@pytest.mark.slow
 def test_github_pull_request_has_the_update_and_leaves_workflows_to_a_token(runner: Runner, start: Start) -> None:
     folder = start("github")
     changed, log, text = propose(runner, folder, "github")

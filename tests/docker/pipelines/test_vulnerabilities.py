@@ -28,6 +28,7 @@ def test_audit_is_red_for_a_planted_pin_and_an_expired_exception(runner: Runner,
         runner.check("git", "checkout", "--quiet", ".", cwd=hub)
 
 
+@pytest.mark.slow
 def test_growth_over_the_limit_is_red_and_named(runner: Runner, hub: str) -> None:
     runner.check("make", "images", "size", cwd=hub)
     assert json.loads(runner.check("cat", "ci/size.json", cwd=hub))["total"] > 50e6
