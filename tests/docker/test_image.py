@@ -311,6 +311,7 @@ def test_build_context_has_every_file_but_ignored_ones(project: Render, tmp_path
         ".vscode",
         "Dockerfile",
         "Makefile",
+        "ci",
         "docker-compose.override.yml",
         "docker-compose.yml",
         "tests",

@@ -132,11 +132,11 @@ def change_the_readme(project: Path) -> None:
 
 
 def change_the_ci_job(project: Path) -> None:
-    """Raise the timeout of the CI job, if there is one."""
+    """Change the timeout of the CI job, if there is one."""
     for workflow in project.glob(".github/workflows/ci.yml"):
-        replace(workflow, "timeout-minutes: 15", "timeout-minutes: 45")
+        replace(workflow, "timeout-minutes: 60", "timeout-minutes: 45")
     for pipeline in project.glob(".gitlab-ci.yml"):
-        replace(pipeline, "timeout: 15 minutes", "timeout: 45 minutes")
+        replace(pipeline, "timeout: 60 minutes", "timeout: 45 minutes")
 
 
 def change_the_settings(project: Path) -> None:
