@@ -128,6 +128,7 @@ def test_github_pull_request_has_the_update_and_leaves_workflows_to_a_token(runn
     assert "pr create" not in log
 
 
+@pytest.mark.slow
 def test_conflict_makes_a_draft_that_names_it(runner: Runner, start: Start) -> None:
     folder = start("github")
     runner.check("sed", "-i", "s/--interval=10s/--interval=15s/", "Dockerfile", cwd=folder)

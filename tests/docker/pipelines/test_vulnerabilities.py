@@ -10,6 +10,7 @@ from tests.support.runner import BASE, REGISTRY, Runner
 PLANTED = 'sed -i \'/^name = "idna"/{n;s/.*/version = "3.6"/}\' poetry.lock'
 
 
+@pytest.mark.slow
 def test_audit_is_red_for_a_planted_pin_and_an_expired_exception(runner: Runner, hub: str) -> None:
     service = {"PIP_AUDIT_OSV_URL": f"http://{runner.address}:8099"}
     runner.check("make", "audit", cwd=hub, **service)
