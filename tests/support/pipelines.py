@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from tests.support.docker import rebuilt_steps
 from tests.support.runner import BASE, Runner
 
 LABEL = "org.opencontainers.image"
@@ -16,6 +17,12 @@ def edit_source(runner: Runner, folder: str) -> str:
     runner.forget_builds()
     runner.check("sh", "-ec", "sed -i 's/a web service/an edited web service/' src/*/__init__.py", cwd=folder)
     return runner.commit(folder, "feat: an edit")
+
+
+def rebuilt(output: str) -> set[str]:
+    """Return the `RUN` steps that the builds of a pipeline ran, by stage. Each build numbers its steps from 1."""
+    lines = re.sub(r"(?m)^\[CI/.*?\]\s+\| ", "", output)  # the prefix of act
+    return set().union(*map(rebuilt_steps, lines.split("#1 [internal] load local bake definitions")))
 
 
 def inspect(runner: Runner, image: str) -> Any:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from tests.support.docker import rebuilt_steps
-from tests.support.pipelines import INSTALLING, check_labels, edit_source, inspect
+from tests.support.pipelines import INSTALLING, check_labels, edit_source, inspect, rebuilt
 from tests.support.runner import REGISTRY, Runner
 
 
@@ -67,8 +66,8 @@ def test_new_branch_starts_with_the_cache_of_the_default_branch(runner: Runner, 
     runner.check("git", "clean", "-fdq", cwd=lab)
     edit_source(runner, lab)
     output = run_jobs(runner, lab, "build", CI_COMMIT_REF_SLUG="a-branch", CI_PIPELINE_SOURCE="merge_request_event")
-    assert "package" in rebuilt_steps(output)
-    assert not INSTALLING & rebuilt_steps(output), rebuilt_steps(output)
+    assert "package" in rebuilt(output)
+    assert not INSTALLING & rebuilt(output), rebuilt(output)
     assert runner.tags("team/lab") == before, "a merge request pushes nothing"
 
 
@@ -84,7 +83,7 @@ def test_build_passes_without_access_to_the_cache(runner: Runner, lab: str) -> N
         assert inspect(runner, "lab")["Id"]
 
 
-# Records what it signs.
+# A stand-in for cosign. It logs its arguments.
 COSIGN = """#!/bin/sh
 echo "$*" >>/signed
 """
