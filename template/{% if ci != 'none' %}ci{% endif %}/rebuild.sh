@@ -4,7 +4,7 @@
 set -eu
 
 [ -n "$(git tag --list '[0-9]*')" ] || { echo "There is no release yet." && exit 0; }
-image=$(echo "${REPOSITORY:?}" | tr '[:upper:]' '[:lower:]'):latest
+image=$(sh ci/publish.sh repository):latest
 docker pull --quiet "$image"
 TAG=$(docker inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
 export TAG

@@ -25,7 +25,7 @@ def test_steps_of_ci_pass_on_this_machine(framework: str, server: str, made: Cal
 
 @pytest.mark.slow
 def test_smoke_finds_a_fault_of_production(made: Callable[..., Made]) -> None:
-    """Production lacks what only development installs, and the package may lack a file that its folder has."""
+    """The application imports a package that only the development image installs."""
     project = made()
     app = project.package / "app.py"
     app.write_text(app.read_text().replace("import structlog\n", "import pytest\nimport structlog\n", 1))

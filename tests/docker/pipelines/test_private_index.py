@@ -96,6 +96,6 @@ def test_private_index_is_used_and_its_password_stays_nowhere(
     )
     assert imported.strip() == "private"
     runner.check("sh", "-ec", "mkdir -p /saved; docker save secretive | tar -x -C /saved")
-    folders = ("/saved", "/root/.cache/actcache", "/sbom.json")
+    folders = ("/saved", "/actcache", "/sbom.json")
     assert "/saved/" in runner.check("sh", "-c", SEARCH, "sh", "private_demo", *folders)
     assert runner.check("sh", "-c", SEARCH, "sh", PASSWORD, *folders) == ""

@@ -15,13 +15,13 @@ from tests.support.updates import copy
 
 BRANCH = "template-update"
 TOKEN = "TEMPLATE_UPDATE_TOKEN"  # noqa: S105
-# Records how it is called, and the text of the pull request. There is one if /gh.open exists.
+# A stand-in for GitHub's program. It logs its arguments. A pull request is open if /gh.open exists.
 GH = """#!/bin/sh
 echo "$*" >>/gh.log
 [ "$1 $2" != "pr view" ] || { [ -e /gh.open ] && echo OPEN; exit; }
 while [ $# -gt 0 ]; do [ "$1" != --body-file ] || cp "$2" /gh.body; shift; done
 """
-# Records each request. There is a merge request if /gh.open exists.
+# A stand-in for GitLab's API. It logs each request. A merge request is open if /gh.open exists.
 GITLAB = """
 import http.server, os, urllib.parse
 
@@ -74,7 +74,7 @@ def start(runner: Runner, released: Path, tmp_path: Path) -> Start:
             "## [1.0.0] - 2026-01-01\n\n### Added\n\n- Something old.\n"
         )
         commit(released, "second release", tag="1.1.0")
-        runner.check("sh", "-c", "rm -rf /srv/* /work/mine /gh.*; git init --quiet --bare /srv/origin.git")
+        runner.check("sh", "-c", "rm -rf /srv/* /projects/mine /gh.*; git init --quiet --bare /srv/origin.git")
         check_run("docker", "cp", str(released), f"{runner.id}:/srv/template.git", cwd=ROOT)
         runner.check("chown", "-R", "0:0", "/srv")
         (tmp_path / "gh").write_text(GH)
@@ -89,6 +89,13 @@ def start(runner: Runner, released: Path, tmp_path: Path) -> Start:
         return folder
 
     return start_project
+
+
+def edit_the_same_line(runner: Runner, folder: str) -> None:
+    """Commit and push an edit of a line that the second release changes too."""
+    runner.check("sed", "-i", "s/--interval=10s/--interval=15s/", "Dockerfile", cwd=folder)
+    runner.commit(folder, "fix: our own interval")
+    runner.check("git", "push", "--quiet", "origin", "main", cwd=folder)
 
 
 def propose(runner: Runner, folder: str, ci: str, **variables: str) -> tuple[str, str, str]:
@@ -131,9 +138,7 @@ def test_github_pull_request_has_the_update_and_leaves_workflows_to_a_token(runn
 @pytest.mark.slow
 def test_conflict_makes_a_draft_that_names_it(runner: Runner, start: Start) -> None:
     folder = start("github")
-    runner.check("sed", "-i", "s/--interval=10s/--interval=15s/", "Dockerfile", cwd=folder)
-    runner.commit(folder, "fix: our own interval")
-    runner.check("git", "push", "--quiet", "origin", "main", cwd=folder)
+    edit_the_same_line(runner, folder)
     _, log, text = propose(runner, folder, "github")
     assert log.endswith(f"pr ready {BRANCH} --undo\n")
     assert "## The lock" not in text
@@ -161,9 +166,7 @@ def test_other_template_is_not_trusted_and_no_release_is_no_request(runner: Runn
 def test_gitlab_merge_request_is_opened_and_refreshed(conflict: bool, runner: Runner, start: Start) -> None:
     folder = start("gitlab")
     if conflict:
-        runner.check("sed", "-i", "s/--interval=10s/--interval=15s/", "Dockerfile", cwd=folder)
-        runner.commit(folder, "fix: our own interval")
-        runner.check("git", "push", "--quiet", "origin", "main", cwd=folder)
+        edit_the_same_line(runner, folder)
     title = f"{'Draft: ' if conflict else ''}build: update the template to 1.1.0"
     path = "/api/v4/projects/1/merge_requests"
     search = f"GET {path}?state=opened&source_branch={BRANCH} long \n"

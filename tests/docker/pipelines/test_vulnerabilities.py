@@ -1,4 +1,4 @@
-"""Known vulnerabilities and the size of the image: what makes CI fail, and what it builds again."""
+"""Tests that CI fails for a vulnerable package or a larger image, and builds a vulnerable release again."""
 
 import json
 import re
