@@ -90,8 +90,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-# Folders whose tests share a process: those that measure time, and those that share a machine that is slow to start.
-TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/")
+# Folders whose tests share a process: they measure time, share a machine that is slow to start, or share names of images.
+TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/", "tests/docker/recipes/")
 
 
 class FoldersAndFiles(LoadScopeScheduling):

@@ -53,7 +53,7 @@ class Content(HTMLParser):
 
 def read(path: Path) -> Content:
     """Return the content of a document in Markdown."""
-    text = markdown.markdown(path.read_text(encoding="utf-8"), extensions=["fenced_code", "tables", "toc"])
+    text = markdown.markdown(path.read_text(encoding="utf-8"), extensions=["pymdownx.superfences", "tables", "toc"])
     return Content(text)
 
 

@@ -1,0 +1,174 @@
+"""The recipes in `docs/recipes/`: functions that read a page, and projects that follow it.
+
+A page has fenced blocks of these kinds:
+
+- `sh`: commands, which run in the folder of the project. A `text` block directly after it is their whole output. `...`
+  in it stands for any text.
+- A block with `title="FILE"`: the content of a new file.
+- `diff` with `title="FILE"`: an edit of a file. The lines that are kept or removed must occur in it exactly once.
+- Any other block is an illustration.
+
+Blocks below a heading `FastAPI` or `Flask` are for that framework only, until the next heading. Blocks below `Undo` undo
+the recipe.
+"""
+
+import doctest
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.commands import ROOT, by_hand, check_run, run
+from tests.support.docker import PLUGINS, free_port
+
+FOLDER = ROOT / "docs" / "recipes"
+PAGES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
+UNDO = "Undo"
+FRAMEWORKS = {"FastAPI": "fastapi", "Flask": "flask"}
+FENCE = re.compile(r'```(?P<language>\w*)(?: title="(?P<file>[^"]+)")?')
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        language: The language of the block.
+        file: The file that it creates or changes, or an empty string.
+        text: The lines between the fences.
+        headings: The headings above it, from level 2 down.
+        line: The line of the page that it starts on.
+    """
+
+    language: str
+    file: str
+    text: str
+    headings: tuple[str, ...]
+    line: int
+
+    def is_for(self, framework: str) -> bool:
+        """Return whether a project with this framework needs the block."""
+        return all(FRAMEWORKS.get(heading, framework) == framework for heading in self.headings)
+
+
+def read(page: str) -> Iterator[Block]:
+    """Yield the blocks of a page, in their order.
+
+    Args:
+        page: The name of the page, without its suffix.
+
+    Raises:
+        ValueError: A line that starts like a fence has an unknown form.
+    """
+    headings: list[str] = []
+    lines = iter(enumerate((FOLDER / f"{page}.md").read_text(encoding="utf-8").splitlines(), start=1))
+    for number, line in lines:
+        if heading := re.fullmatch(r"(##+) (.+)", line):
+            level = len(heading[1]) - 2
+            headings = [*headings[:level], heading[2]]
+        elif line.lstrip().startswith("```"):
+            fence = FENCE.fullmatch(line)
+            if not fence:
+                raise ValueError(f"{page}.md:{number}: not a fence of a recipe: {line}")
+            content = iter(lambda: next(lines)[1], "```")
+            text = "".join(f"{one}\n" for one in content)
+            yield Block(fence["language"], fence["file"] or "", text, tuple(headings), number)
+
+
+def edited(text: str, diff: str) -> str:
+    """Return a text with an edit applied.
+
+    Args:
+        text: The text.
+        diff: The lines of one place in the text, each after a space, `-` (is removed) or `+` (is added).
+
+    Raises:
+        ValueError: The lines that are kept or removed do not occur exactly once.
+    """
+    lines = [line or " " for line in diff.splitlines()]
+    before, after = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in (" -", " +"))
+    count = f"\n{text}".count(f"\n{before}")
+    if count != 1:
+        raise ValueError(f"these lines occur {count} times instead of once:\n{before}")
+    return f"\n{text}".replace(f"\n{before}", f"\n{after}")[1:]
+
+
+@dataclass
+class RecipeProject:
+    """A project named `my-service` that follows a recipe.
+
+    Attributes:
+        page: The name of the page, without its suffix.
+        folder: The folder of the project.
+        framework: The framework of the project.
+        port: The port of the service on this machine. It replaces the port in `localhost:8000` of the page.
+        commands: The number of blocks of commands that have run.
+    """
+
+    page: str
+    folder: Path
+    framework: str
+    port: int = field(default_factory=free_port)
+    commands: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that commands run with."""
+        return {"PORT": str(self.port), "POETRY_PLUGINS": PLUGINS}
+
+    def run(self, *command: str) -> str:
+        """Run a command that must succeed, and return its output."""
+        return check_run(*command, cwd=self.folder, **self.environment)
+
+    def container(self, service: str, number: int = 1) -> str:
+        """Return the name that Compose gives a container of a service."""
+        return f"{self.folder.name}-{service}-{number}"
+
+    def follow(self, undo: bool = False) -> None:
+        """Execute the blocks of the page in their order: those of the section `Undo`, or all others.
+
+        Raises:
+            AssertionError: A command failed, or its output is not the quoted one.
+            ValueError: An edit does not fit the file.
+        """
+        output = None
+        for block in read(self.page):
+            if (UNDO in block.headings) is not undo or not block.is_for(self.framework):
+                continue
+            if block.language == "sh":
+                output = self._execute(block)
+            elif block.language == "text" and output is not None:
+                self._compare(block, output)
+                output = None
+            elif block.file:
+                self._write(block)
+
+    def _execute(self, block: Block) -> str:
+        command = ("bash", "-euo", "pipefail", "-c", self._with_port(block.text))
+        result = run(*command, cwd=self.folder, **self.environment)
+        shown = by_hand(*command, cwd=self.folder, **self.environment)
+        assert result.returncode == 0, f"{self._place(block)}: {shown}\n{result.stdout}"
+        self.commands += 1
+        return result.stdout
+
+    def _compare(self, block: Block, output: str) -> None:
+        is_same = doctest.OutputChecker().check_output(self._with_port(block.text), output, doctest.ELLIPSIS)
+        assert is_same, f"{self._place(block)}: the page quotes\n{block.text}\nbut the commands print\n{output}"
+
+    def _write(self, block: Block) -> None:
+        path = self.folder / block.file
+        if block.language == "diff":
+            try:
+                path.write_text(edited(path.read_text(), block.text))
+            except ValueError as error:
+                raise ValueError(f"{self._place(block)}: {block.file}: {error}") from error
+            return
+        assert not path.exists(), f"{self._place(block)}: {block.file} exists"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+
+    def _with_port(self, text: str) -> str:
+        return text.replace("localhost:8000", f"localhost:{self.port}")
+
+    def _place(self, block: Block) -> str:
+        return f"docs/recipes/{self.page}.md:{block.line}"
