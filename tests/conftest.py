@@ -90,7 +90,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-# Folders whose tests share a process: they measure time, share a machine that is slow to start, or share names of images.
+# Folders whose tests share a process: they measure time, share a machine that starts slowly, or share names of images.
 TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/", "tests/docker/recipes/")
 
 

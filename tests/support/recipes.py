@@ -8,8 +8,8 @@ A page has fenced blocks of these kinds:
 - `diff` with `title="FILE"`: an edit of a file. The lines that are kept or removed must occur in it exactly once.
 - Any other block is an illustration.
 
-Blocks below a heading `FastAPI` or `Flask` are for that framework only, until the next heading. Blocks below `Undo` undo
-the recipe.
+Blocks below a heading `FastAPI` or `Flask` are for that framework only, until the next heading. Blocks below `Undo`
+undo the recipe.
 """
 
 import doctest
