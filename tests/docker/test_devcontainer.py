@@ -13,6 +13,7 @@ import pytest
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import PLUGINS, Container, Image, become, inspect
 from tests.support.made import Made
+from tests.support.npm import installed_packages
 from tests.support.template import PASSING_HOOKS
 
 # Use `nobody` instead of root. The tool needs a user with a name, and few users of a dev container are root.
@@ -22,13 +23,8 @@ UID = 65534 if os.getuid() == 0 else os.getuid()
 @pytest.fixture(scope="module")
 def cli() -> Iterator[str]:
     """Install the command-line tool of `package.json` for all users, and return its path."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is missing: it installs @devcontainers/cli")
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(ROOT / "tests" / "docker" / "package.json", folder)
-        check_run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=Path(folder))
-        Path(folder).chmod(0o755)
-        yield f"{folder}/node_modules/.bin/devcontainer"
+    with installed_packages() as modules:
+        yield f"{modules}/.bin/devcontainer"
 
 
 def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[..., Made]) -> None:
