@@ -165,6 +165,7 @@ RULES: dict[str, Callable[[object], str]] = {
     "user_uid": partial(_id_error, "user_uid"),
     "user_gid": partial(_id_error, "user_gid"),
     "include_devcontainer": partial(_flag_error, "include_devcontainer"),
+    "include_kubernetes": partial(_flag_error, "include_kubernetes"),
     "include_workshop": partial(_flag_error, "include_workshop"),
 }
 

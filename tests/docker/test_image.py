@@ -285,7 +285,7 @@ def test_development_reloads_and_has_the_tools(
 
 
 def test_build_context_has_every_file_but_ignored_ones(project: Render, tmp_path: Path) -> None:
-    folder = project(include_devcontainer=True, include_workshop=True)
+    folder = project(include_devcontainer=True, include_kubernetes=True, include_workshop=True)
     check_run("git", "init", "--quiet", cwd=folder)
     patterns = [line.strip("/") for line in (folder / ".gitignore").read_text().splitlines()]
     for pattern in patterns:
@@ -312,6 +312,7 @@ def test_build_context_has_every_file_but_ignored_ones(project: Render, tmp_path
         "Dockerfile",
         "Makefile",
         "ci",
+        "deploy",
         "docker-compose.override.yml",
         "docker-compose.yml",
         "tests",

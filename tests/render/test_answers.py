@@ -66,7 +66,7 @@ def check_compose(text: str) -> None:
 
 
 @given(answers=valid_answers)
-@example(answers={"app_name": "no", "port": 5679})
+@example(answers={"app_name": "no", "port": 5679, "include_kubernetes": True})
 @example(answers={"app_name": "x" * 64, "app_description": HAZARDS + "\n", "framework": "flask", "server": "granian"})
 @example(
     answers={"app_name": "-".join(["long"] * 12) + "-name", "include_workshop": True, "include_devcontainer": True}
@@ -130,7 +130,7 @@ INVALID: dict[str, st.SearchStrategy[Any]] = {
     **{question: words.filter(lambda word: word not in ALL_CHOICES) for question in CHOICES},
     **{
         question: words.filter(lambda word: word.lower() not in FLAGS)
-        for question in ("include_devcontainer", "include_workshop")
+        for question in ("include_devcontainer", "include_kubernetes", "include_workshop")
     },
 }
 invalid_answers = st.sampled_from(sorted(INVALID)).flatmap(

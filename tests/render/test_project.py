@@ -43,6 +43,7 @@ def test_linters_are_clean(
         server=server,
         python_version=python_version,
         include_devcontainer=parts,
+        include_kubernetes=parts,
         include_workshop=parts,
     )
     variables = in_environment(environment(framework, server))

@@ -31,6 +31,7 @@ REFUSED = [
     ("server", "uwsgi"),
     ("ci", "jenkins"),
     ("include_devcontainer", "perhaps"),
+    ("include_kubernetes", "maybe"),
     ("include_workshop", "maybe"),
     ("author_email", "nobody"),
     ("author_name", "Lovelace, Ada"),
@@ -75,6 +76,7 @@ def test_questions_stand_in_the_agreed_order() -> None:
         "user_gid",
         "ci",
         "include_devcontainer",
+        "include_kubernetes",
         "include_workshop",
     ]
 

@@ -87,6 +87,17 @@ FILES_OF_DEVCONTAINER = {
     ".devcontainer/docker-compose.yml",
     ".devcontainer/hand_over_ids.sh",
 }
+FILES_OF_KUBERNETES = {
+    "deploy/kubernetes/base/autoscaler.yaml",
+    "deploy/kubernetes/base/deployment.yaml",
+    "deploy/kubernetes/base/disruption-budget.yaml",
+    "deploy/kubernetes/base/kustomization.yaml",
+    "deploy/kubernetes/base/network-policy.yaml",
+    "deploy/kubernetes/base/service-account.yaml",
+    "deploy/kubernetes/base/service.yaml",
+    "deploy/kubernetes/overlays/production/kustomization.yaml",
+    "deploy/kubernetes/overlays/staging/kustomization.yaml",
+}
 FILES_OF_WORKSHOP = {
     "workshop/.gitignore",
     "workshop/README.md",
@@ -111,10 +122,12 @@ def rendered(request: pytest.FixtureRequest, render: Render) -> tuple[set[str], 
         python_version=python_version,
         ci=ci,
         include_devcontainer=parts,
+        include_kubernetes=parts,
         include_workshop=parts,
     )
     files = FILES | FILES_OF_SERVER[server] | FILES_OF_CI[ci]
-    return files | (FILES_OF_DEVCONTAINER | FILES_OF_WORKSHOP if parts else set()), texts(project)
+    of_parts = FILES_OF_DEVCONTAINER | FILES_OF_KUBERNETES | FILES_OF_WORKSHOP
+    return files | (of_parts if parts else set()), texts(project)
 
 
 def test_files_are_exactly_those_expected(rendered: tuple[set[str], dict[str, str]]) -> None:

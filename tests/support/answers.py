@@ -71,6 +71,7 @@ valid_answers = st.fixed_dictionaries(
         "user_uid": numbers,
         "user_gid": numbers,
         "include_devcontainer": st.booleans(),
+        "include_kubernetes": st.booleans(),
         "include_workshop": st.booleans(),
     }
 ).map(split_stack)

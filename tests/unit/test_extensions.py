@@ -89,6 +89,7 @@ def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
         (answers.RULES["user_uid"], [1, "1000", 2**31 - 1], [0, -1, 2**31, "me", "", "0", None]),
         (answers.RULES["user_gid"], [1, 20, 2**31 - 1], [0, -1, 2**31, "me", "", "00", None]),
         (answers.RULES["include_devcontainer"], [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
+        (answers.RULES["include_kubernetes"], [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
         (answers.RULES["include_workshop"], [True, False, "true", "No", "0"], ["maybe", "", 2, None]),
         (
             answers.author_email_error,

@@ -126,7 +126,7 @@ NEW_ANSWERS = [
     {"python_version": "3.12"},
     {"server": "granian"},
     {"ci": "none"},
-    {"include_devcontainer": "true", "include_workshop": "true"},
+    {"include_devcontainer": "true", "include_kubernetes": "true", "include_workshop": "true"},
     {"poetry_version": "2.4.0", "port": "9000", "user_uid": "1234", "app_description": 'Sells "things" for $5'},
 ]
 # All of them together, and one by one with `-m slow`.
