@@ -13,9 +13,9 @@ from tests.support.commands import ROOT, check_run
 from tests.support.docker import PROCESS_IDS, REPOSITORY, Image, Load, build_server, container, inspect
 from tests.support.kubelet import Kubelet
 from tests.support.kubernetes import Objects, container_port, docker_options, pod_of, rendered_objects
-from tests.support.matrix import in_every_run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import Render
-from tests.support.template import PAIRS, STACKS
+from tests.support.template import STACKS
 from tools.questionnaire import base_image
 
 # A proxy that follows the readiness of two pods. It sends no request twice.
@@ -133,7 +133,7 @@ READ_SETTINGS = (
 )
 
 
-@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS, STACKS))
+@pytest.mark.parametrize(("framework", "server"), slow(*STACKS))
 def test_pod_serves_as_the_user_that_openshift_assigns(
     framework: str, server: str, image: Image, objects: Objects
 ) -> None:
@@ -196,7 +196,7 @@ def service_links(service: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("framework", "server"), in_every_run(PAIRS, STACKS))
+@pytest.mark.parametrize(("framework", "server"), slow(*STACKS))
 def test_variables_of_services_change_nothing(framework: str, server: str, image: Image) -> None:
     variables = [f"--env={variable}" for service in SERVICES for variable in service_links(service)]
     name = image(framework=framework, server=server, include_kubernetes=True)

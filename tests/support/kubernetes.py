@@ -115,7 +115,7 @@ def docker_options(objects: Objects, secrets: str) -> list[str]:
 
     Args:
         objects: The rendered objects.
-        secrets: A Docker volume with the content of the Secret, as `docker_volume_of_secret` makes it.
+        secrets: A Docker volume with the content of the Secret.
 
     Raises:
         ValueError: A field of the pod has no translation.
