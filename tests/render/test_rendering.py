@@ -48,6 +48,7 @@ FILES = {
     "docker-compose.yml",
     "docs/dependencies.md",
     "docs/deploy.md",
+    "docs/platforms.md",
     "docs/template-updates.md",
     "entrypoint.sh",
     "poetry.lock",

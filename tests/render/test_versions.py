@@ -27,6 +27,7 @@ TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() an
 EXAMPLES = {
     "dependencies.md.jinja": {"0.14.4", "1.2.3"},
     "deploy.md.jinja": {"1.0.0", "1.2.3"},
+    "platforms.md.jinja": {"1.0.0", "1.1.0"},
     "publish.sh.jinja": {"1.2.3"},
     "launch.json": {"0.2.0"},
 }
