@@ -1,14 +1,13 @@
 """Measure the production images of each framework and server side by side, and show the results in the documentation.
 
-`make bench-servers` runs this with the tools of `.venv`. wrk sends the requests from its own container, on a network
-that only the two containers share. This takes about six minutes, on a machine that should be idle otherwise.
+`make bench-servers` runs this with the tools of `.venv`. This takes about six minutes, on a machine that should be idle
+otherwise.
 """
 
 import json
 import os
 import re
 import statistics
-import subprocess
 import tempfile
 import time
 import urllib.request
@@ -17,7 +16,8 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
-from tools.locks import ROOT, render
+from tools.locks import ROOT
+from tools.measuring import LOAD, build, build_server, docker, memory, parse
 from tools.questionnaire import base_image, stacks
 
 PAGE = ROOT / "docs" / "servers.md"
@@ -28,7 +28,6 @@ ROUNDS = 3
 SECONDS = 8
 CONNECTIONS = 64
 PORT = 18765
-LOAD = f"FROM {base_image()}\nRUN apt-get update -qq && apt-get install -qq --yes wrk\n"
 # A route that waits, like one that queries a database.
 WAIT = {
     "fastapi": """
@@ -48,12 +47,6 @@ def wait() -> str:
     return ""
 """,
 }
-# Prints the memory of a container's processes, in KiB. Shared memory counts once. File pages are excluded, because the
-# number that a process is charged for depends on the other processes on the machine.
-MEMORY = (
-    "import pathlib, re; print(sum(int(re.search(r'^Pss_Anon: +(\\d+)', text, re.M)[1]) for text in "
-    "(file.read_text() for file in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup')) if text))"
-)
 # The measured values by name, each with its heading and its format.
 COLUMNS = {
     "requests": ("requests/s", "{:.0f}"),
@@ -67,35 +60,6 @@ COLUMNS = {
 }
 
 Result = dict[str, float]
-
-
-def docker(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run Docker and return what it printed.
-
-    Raises:
-        SystemExit: Docker failed. Its output is the message.
-    """
-    result = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise SystemExit(f"docker {' '.join(arguments)} failed:\n{result.stdout}{result.stderr}")
-    return result.stdout
-
-
-def add_routes(project: Path, routes: str) -> Path:
-    """Add routes to the application of a rendered project, before Flask's factory, and return its file."""
-    (app,) = project.glob("src/*/app.py")
-    before, marker, after = app.read_text().partition("\n\ndef create_app")
-    app.write_text(before + routes + marker + after)
-    return app
-
-
-def build(folder: Path, framework: str, server: str) -> str:
-    """Build the production image of a project, with a route that waits, and return the name of the image."""
-    project = render(folder / f"{framework}-{server}", framework=framework, server=server)
-    add_routes(project, WAIT[framework])
-    tag = f"{NAME}:{framework}-{server}"
-    docker("build", "--quiet", f"--tag={tag}", ".", cwd=project)
-    return tag
 
 
 @contextmanager
@@ -122,18 +86,7 @@ def running(tag: str, workers: int) -> Iterator[float]:
 def load(path: str) -> tuple[float, float]:
     """Send requests for some seconds. Return the responses per second and their p99 latency in milliseconds."""
     command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", f"http://service:8000{path}")
-    output = docker("run", "--rm", f"--network={NAME}", f"{NAME}:wrk", *command)
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise SystemExit(f"Requests failed:\n{output}")
-    (requests,) = re.findall(r"Requests/sec: +([\d.]+)", output)
-    ((p99, unit),) = re.findall(r"99% +([\d.]+)(us|ms|s)", output)
-    return float(requests), float(p99) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-
-
-def memory() -> float:
-    """Return the memory of the running container, in MB."""
-    command = ("exec", "--user=0", "--privileged", NAME, "python", "-ISc", MEMORY)
-    return int(docker(*command)) * 1024 / 1e6
+    return parse(docker("run", "--rm", f"--network={NAME}", f"{NAME}:wrk", *command))
 
 
 def measure(tag: str) -> Result:
@@ -146,7 +99,7 @@ def measure(tag: str) -> Result:
     for workers in (1, 3):
         with running(tag, workers):
             time.sleep(2)
-            at_rest.append(memory())
+            at_rest.append(memory(NAME))
     worker = (at_rest[1] - at_rest[0]) / 2
     size = int(docker("image", "inspect", "--format={{.Size}}", tag)) / 1e6
     return {
@@ -177,9 +130,13 @@ def table(results: dict[str, Result], about: str) -> str:
 def main() -> None:
     """Measure each framework with each server, in interleaved rounds; then update the documentation."""
     with tempfile.TemporaryDirectory() as folder:
-        tags = {f"{framework}, {server}": build(Path(folder), framework, server) for framework, server in stacks()}
-        Path(folder, "Dockerfile").write_text(LOAD)
-        docker("build", "--quiet", f"--tag={NAME}:wrk", f"--file={folder}/Dockerfile", folder)
+        tags = {
+            f"{framework}, {server}": build(
+                Path(folder), f"{NAME}:{framework}-{server}", framework, server, WAIT[framework]
+            )
+            for framework, server in stacks()
+        }
+        build_server(Path(folder, "wrk"), f"{NAME}:wrk", LOAD)
     docker("network", "create", NAME)
     values: dict[str, list[Result]] = {stack: [] for stack in tags}
     try:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tools.servers import add_routes
+from tools.measuring import add_routes
 
 # A file in the container. While it exists, check_dependencies() raises.
 BROKEN_DEPENDENCY = "/tmp/broken"

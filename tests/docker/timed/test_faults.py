@@ -14,7 +14,7 @@ from tests.support.commands import ROOT, check_run
 from tests.support.docker import HARDENED, Image, Load, ask, container, inspect
 from tests.support.matrix import CONTAINER_STACKS, in_every_run
 from tests.support.template import STACKS
-from tools.servers import MEMORY
+from tools.measuring import MEMORY
 
 KILL = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
 

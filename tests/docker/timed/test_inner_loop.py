@@ -16,7 +16,7 @@ from tests.support.docker import get, seconds_until
 from tests.support.made import Made
 from tests.support.matrix import in_every_run, slow
 from tests.support.template import STACKS
-from tools.servers import add_routes
+from tools.measuring import add_routes
 
 # Flask's development server is the same with both production servers.
 DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "uvicorn"), *slow(("fastapi", "granian"))]
