@@ -63,6 +63,10 @@ bench: setup ## Time the builds of both frameworks against the workshop's techni
 bench-servers: setup ## Measure the servers under load, for the documentation
 	@$(BIN)/python -W ignore -m tools.servers
 
+.PHONY: bench-replicas
+bench-replicas: setup ## Measure replicas behind nginx and their memory, for the documentation
+	@$(BIN)/python -W ignore -m tools.replicas
+
 .PHONY: release
 release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it; pushing the tag publishes it
 	@$(BIN)/python -m tools.release "$(VERSION)"

@@ -15,8 +15,8 @@ from extensions import answers
 from tests.support.commands import ROOT, check_run
 from tests.support.export_lock import export_lock
 from tests.support.projects import Render
-from tests.support.template import CHOICES, COPIER_YML, QUESTIONS, STACKS, TECHNIQUES
-from tools import bench, locks, servers
+from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, QUESTIONS, STACKS, TECHNIQUES
+from tools import bench, locks, replicas, servers
 from tools.questionnaire import base_image, versions
 
 ANSWERS: dict[str, str | int] = {
@@ -154,6 +154,14 @@ def test_page_of_the_servers_shows_how_they_compare() -> None:
     assert found is not None
     assert found[0] == servers.table(results["median"], results["about"])
     assert list(results["median"]) == [", ".join(stack) for stack in STACKS]
+
+
+def test_page_of_the_servers_shows_the_replicas() -> None:
+    results = json.loads(replicas.RESULTS.read_text())
+    found = replicas.BLOCK.search(replicas.PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == replicas.section(results)
+    assert set(results["loads"]) == {", ".join(stack) for stack in DEFAULTS.items()}
 
 
 def test_debugger_port_is_no_port_of_a_service(render: Render) -> None:
