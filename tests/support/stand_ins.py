@@ -53,6 +53,15 @@ CMD ["postgres"]
 ENV PATH=/usr/lib/postgresql/17/bin:$PATH
 STOPSIGNAL SIGINT
 """,
+    "prom/prometheus:v3.13.2": f"""{INSTALL}prometheus \\
+    && install --directory --owner=nobody --group=nogroup /prometheus
+USER nobody
+VOLUME /prometheus
+WORKDIR /prometheus
+ENTRYPOINT ["prometheus"]
+CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+EXPOSE 9090
+""",
 }
 FILES = {"start-postgres": START_POSTGRES}
 
