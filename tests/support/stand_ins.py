@@ -44,6 +44,69 @@ fi
 exec "$@" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql
 """
 
+# Checks the parts of a collector's configuration that the recipe has, and prints spans as the debug exporter does.
+OTELCOL = """#!/usr/bin/env python
+import signal, sys
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import yaml
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
+
+KINDS = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
+STATUSES = ("Unset", "Ok", "Error")
+
+def show(attributes):
+    for one in attributes:
+        kind = one.value.WhichOneof("value") or "empty_value"
+        print(f"     -> {one.key}: {kind.removesuffix('_value').title()}({getattr(one.value, kind, '')})")
+
+def moment(nanoseconds):
+    return datetime.fromtimestamp(nanoseconds / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
+
+class Receiver(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+        self.send_response(200 if known else 404)
+        response = service.ExportTraceServiceResponse().SerializeToString()
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", str(len(response)))
+        self.end_headers()
+        self.wfile.write(response)
+        for number, resource in enumerate(service.ExportTraceServiceRequest.FromString(body).resource_spans):
+            print(f"ResourceSpans #{number}\\nResource attributes:")
+            show(resource.resource.attributes)
+            for scope in resource.scope_spans:
+                print("InstrumentationScope", scope.scope.name, scope.scope.version)
+                for index, span in enumerate(scope.spans):
+                    print(f"Span #{index}")
+                    print("    Trace ID       :", span.trace_id.hex())
+                    print("    Parent ID      :", span.parent_span_id.hex())
+                    print("    ID             :", span.span_id.hex())
+                    print("    Name           :", span.name)
+                    print("    Kind           :", KINDS[span.kind])
+                    print("    Start time     :", moment(span.start_time_unix_nano))
+                    print("    End time       :", moment(span.end_time_unix_nano))
+                    print("    Status code    :", STATUSES[span.status.code])
+                    print("    Status message :", span.status.message)
+                    print("Attributes:")
+                    show(span.attributes)
+
+    def log_message(self, *_):
+        pass
+
+with open(sys.argv[1].removeprefix("--config=")) as file:
+    config = yaml.safe_load(file)
+pipeline = config["service"]["pipelines"]["traces"]
+assert pipeline == {"receivers": ["otlp"], "exporters": ["debug"]}
+assert config["exporters"] == {"debug": {"verbosity": "detailed"}}
+host, port = config["receivers"]["otlp"]["protocols"]["http"]["endpoint"].split(":")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+ThreadingHTTPServer((host, int(port)), Receiver).serve_forever()
+"""
+
 # The Dockerfile of each stand-in, by the name of the image. The files that it copies are in FILES.
 DOCKERFILES = {
     "postgres:18": f"""{INSTALL}postgresql && install --directory --owner=postgres --group=postgres /var/run/postgresql
@@ -62,8 +125,18 @@ ENTRYPOINT ["prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
 EXPOSE 9090
 """,
+    "otel/opentelemetry-collector:0.162.0": f"""
+FROM {base_image()}
+ENV PYTHONUNBUFFERED=1
+RUN pip install --quiet --root-user-action=ignore opentelemetry-proto pyyaml
+COPY --chmod=0755 otelcol /
+USER 10001
+ENTRYPOINT ["/otelcol"]
+CMD ["--config=/etc/otelcol/config.yaml"]
+EXPOSE 4317 4318
+""",
 }
-FILES = {"start-postgres": START_POSTGRES}
+FILES = {"start-postgres": START_POSTGRES, "otelcol": OTELCOL}
 
 
 @contextmanager
