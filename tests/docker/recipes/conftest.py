@@ -9,7 +9,7 @@ import pytest
 from tests.support.commands import commit
 from tests.support.docker import PROCESS
 from tests.support.recipes import FOLDER, RecipeProject
-from tests.support.stand_ins import servers
+from tests.support.servers import servers
 from tests.support.updates import copy
 
 
