@@ -13,6 +13,10 @@ from tests.support.commands import ROOT, run
 from tests.support.docker import check_build
 from tools.questionnaire import base_image
 
+# The start of a Dockerfile that installs Debian packages, whose names follow.
+INSTALL = f"""
+FROM {base_image()}
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends """
 STAND_INS = {folder.name: folder for folder in (Path(__file__).parent / "stand_ins").iterdir()}
 
 
@@ -21,11 +25,16 @@ def has_image(name: str) -> bool:
     return any(run("docker", *get, name, cwd=ROOT).returncode == 0 for get in (("image", "inspect"), ("pull",)))
 
 
+def images(text: str) -> set[str]:
+    """Return the images that a text names as `image:`."""
+    return set(re.findall(r"image: ([\w./-]+:[\w.-]+)", text))
+
+
 @contextmanager
 def servers(compose: str) -> Iterator[None]:
     """Provide the servers that a text names as `image:`, and remove the stand-ins afterwards."""
     built = []
-    for name in set(re.findall(r"image: ([\w./-]+:[\w.-]+)", compose)):
+    for name in images(compose):
         folder = STAND_INS.get(name.rpartition("/")[2].partition(":")[0])
         if folder and not has_image(name):
             check_build(folder, name, f"--build-arg=BASE={base_image()}")

@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import HARDENED, Container, ask, build_server, container
-from tests.support.recipes import RecipeProject, read
-from tests.support.stand_ins import INSTALL
+from tests.support.recipes import FOLDER, RecipeProject, read
+from tests.support.servers import INSTALL, images
 
 pytestmark = pytest.mark.slow
 
 SCRAPES = 6  # enough for both workers to respond
-PROMETHEUS = "prom/prometheus:v3.13.2"
+(PROMETHEUS,) = images((FOLDER / "metrics.md").read_text(encoding="utf-8"))
 NGINX = """
 events {}
 http { server { listen 80; location / { proxy_pass http://service:8000; } %s } }

@@ -14,9 +14,9 @@ from tests.support.commands import check_run, run
 from tests.support.docker import build_server, inspect
 from tests.support.files import replace
 from tests.support.recipes import RecipeProject, read
-from tests.support.stand_ins import INSTALL
+from tests.support.servers import INSTALL
 
-VALIDATE = ("uvx", "--quiet", "--from=kubernetes-validate==1.37.0", "kubernetes-validate", "--strict")
+VALIDATE = ("kubernetes-validate", "--strict")
 NAME = "my-service-cleanup"
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from tests.support.docker import HARDENED, Image, Load, container
 from tests.support.template import DEFAULTS
 from tools.measuring import memory
 
-# During the first requests, memory grows: Gunicorn starts its threads, and a worker stops sharing memory with its parent.
+# Memory grows during the first requests, for example because Gunicorn starts its threads when it needs them.
 WARM_UP, REQUESTS = 10_000, 20_000
 # In MB. A leak of 100 bytes a request would add 2 MB.
 GROWTH = 1.5
