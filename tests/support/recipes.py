@@ -135,13 +135,13 @@ class RecipeProject:
         for block in read(self.page):
             if (UNDO in block.headings) is not undo or not block.is_for(self.framework):
                 continue
-            if block.language == "sh":
+            if block.file:
+                self._write(block)
+            elif block.language == "sh":
                 output = self._execute(block)
             elif block.language == "text" and output is not None:
                 self._compare(block, output)
                 output = None
-            elif block.file:
-                self._write(block)
 
     def _execute(self, block: Block) -> str:
         command = ("bash", "-euo", "pipefail", "-c", self._with_port(block.text))
