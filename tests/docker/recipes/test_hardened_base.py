@@ -3,6 +3,7 @@
 import json
 import tarfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.support.docker import (
 )
 from tests.support.files import edit
 from tests.support.projects import Render
-from tests.support.recipes import Block, edited, read
+from tests.support.recipes import Block, RecipeProject, edited, read
 from tests.support.runner import TRIVY
 from tests.support.template import STACKS
 from tests.support.trial import put_on_trial
@@ -153,6 +154,22 @@ def test_certificates_and_packages_are_found(project: Render, tmp_path: Path) ->
     found: dict[str, Any] = json.loads(check_run("sh", "-c", f"docker save {TAG} | {scanner}", cwd=ROOT))
     names = {component["name"] for component in found["components"]}
     assert {"libc6", "libssl3t64", "fastapi", "pydantic-settings"} <= names
+
+
+def test_library_of_a_debian_package_is_copied(new_project: Callable[[str, str], RecipeProject]) -> None:
+    project = new_project(PAGE, "fastapi")
+    follow(project.folder, "fastapi", "uvicorn")
+    project.run("make", "add", "PKG=psycopg2")  # which has no wheels for Linux
+    # The official base image has Python's headers; the stand-in does not.
+    edit(
+        project.folder / "Dockerfile",
+        ('RUNTIME_PACKAGES=""', 'RUNTIME_PACKAGES="libpq5"'),
+        ('BUILD_PACKAGES=""', 'BUILD_PACKAGES="gcc libc6-dev libpq-dev python3.14-dev"'),
+    )
+    check_build(project.folder, TAG)
+    program = "import psycopg2; print(psycopg2.extensions.libpq_version() > 0)"
+    assert check_run("docker", "run", "--rm", TAG, "python", "-c", program, cwd=ROOT) == "True\n"
+    assert not {Path(name).name for name in files_of(TAG)} & {"psql", "gcc"}
 
 
 def test_runtime_image_may_have_python_at_another_path(project: Render, tmp_path: Path) -> None:
