@@ -16,6 +16,7 @@ from copier import run_copy
 from tests.support.commands import ROOT, check_run, run
 from tests.support.matrix import in_every_run
 from tests.support.projects import PARSERS, Render, texts
+from tests.support.servers import images
 from tests.support.template import CHOICES, COPIER_YML, STACKS
 from tools import locks
 from tools.questionnaire import base_image, versions
@@ -23,6 +24,7 @@ from tools.questionnaire import base_image, versions
 OWN = ROOT / ".github" / "renovate.json"
 OF_PROJECTS = ROOT / "template" / "{% if ci != 'none' %}.{{ ci }}{% endif %}" / "renovate.json"
 TEMPLATE = [path for path in (ROOT / "template").rglob("*") if path.is_file() and "poetry.lock" not in path.name]
+RECIPES = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / "recipes").glob("*.md"))]
 # Files that contain versions without pinning them.
 EXAMPLES = {
     "dependencies.md.jinja": {"0.14.4", "1.2.3"},
@@ -44,7 +46,7 @@ def found_by_renovate() -> dict[str, str]:
     found: dict[str, str] = {}
     for manager in renovate(OWN)["customManagers"]:
         patterns = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
-        files = ("data/versions.yml", "template/pyproject.toml.jinja")
+        files = ("data/versions.yml", "template/pyproject.toml.jinja", *RECIPES)
         named = [file for file in files if any(pattern.search(file) for pattern in patterns)]
         assert named, manager
         for path, match_string in ((path, string) for path in named for string in manager["matchStrings"]):
@@ -61,6 +63,9 @@ def test_renovate_raises_every_pin_and_every_dependency(render: Render) -> None:
     assert {name.replace("_", "-"): version for name, version in pins.items()}.items() <= found.items()
     assert found["poetry"] == versions()["poetry"]
     assert found["python"] == versions()["python"]
+    for image in images("".join((ROOT / page).read_text(encoding="utf-8") for page in RECIPES)):
+        name, _, version = image.rpartition("/")[2].partition(":")
+        assert found[name] == version
     wanted = set()
     for framework, server in STACKS:
         pyproject = tomllib.loads((render(framework=framework, server=server) / "pyproject.toml").read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import commit
+from tests.support.commands import ROOT, commit, run
 from tests.support.docker import PROCESS
 from tests.support.recipes import FOLDER, RecipeProject
 from tests.support.servers import servers
@@ -28,6 +28,7 @@ def new_project(released: Path, tmp_path: Path) -> Iterator[Callable[[str, str],
             commit(folder, "start from the template")
             project = RecipeProject(page, folder, framework)
             options = ("--remove-orphans", "--volumes", "--rmi=local")
+            stack.callback(run, "docker", "image", "rm", "--force", "my-service", cwd=ROOT)
             stack.callback(project.run, "docker", "compose", "--profile=*", "down", *options)
             return project
 
