@@ -137,7 +137,6 @@ def check_connections(project: RecipeProject) -> None:
     for _ in range(60):
         assert ask(project.port, "/who")[0] == 200
     counts = [int(check_run("docker", "exec", one, "python", "-c", COUNT, cwd=ROOT)) for one in replicas(project)]
-    print(f"60 requests used {counts} connections")
     assert 0 < sum(counts) < 20, counts
 
 
@@ -159,7 +158,6 @@ def check_slow_client(project: RecipeProject) -> None:
             except OSError:
                 break
     seconds = time.monotonic() - start
-    print(f"closed after {seconds:.1f} s")
     assert 5 < seconds < 20
 
 
@@ -175,10 +173,11 @@ def check_replacement(project: RecipeProject) -> None:
     project.run("bash", "-euc", commands)
     time.sleep(3)
     outcomes = clients.stop()
-    print(dict(outcomes))
     assert not {*before} & {*replicas(project)}
+    # nginx lost 2 of 24,700 requests in the tests of the page, and Caddy none.
+    accepted = outcomes.total() / 500 if project.page == "nginx" else 0
     lost = outcomes.total() - outcomes["200"]
-    assert lost <= outcomes.total() / 500, f"{outcomes}\n{project.run('docker', 'compose', 'logs', 'proxy')}"
+    assert lost <= accepted, f"{outcomes}\n{project.run('docker', 'compose', 'logs', 'proxy')}"
 
 
 def check_prefix(project: RecipeProject, page: str) -> None:
