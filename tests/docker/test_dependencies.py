@@ -8,32 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ROOT, check_run, commit, run
-from tests.support.docker import get, inspect, is_in_layers, rebuilt_steps
+from tests.support.commands import ROOT, check_run, commit
+from tests.support.docker import get, is_in_layers, rebuilt_steps
 from tests.support.files import edit
+from tests.support.index import private_index
 from tests.support.made import Made
 from tests.support.matrix import slow
 from tests.support.packages import imports, python_project
 from tests.support.template import HOST_PYTHON
-from tools.questionnaire import base_image
 
 PASSWORD = "correct-horse-battery"  # noqa: S105 # of an index that exists during a test
-
-# Serves a folder as a package index that requires a password, and another one as git repositories.
-INDEX = f"""
-import base64, http.server
-
-class Index(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        expected = "Basic " + base64.b64encode(b"user:{PASSWORD}").decode()
-        if self.path.startswith("/git/") or self.headers.get("Authorization") == expected:
-            return super().do_GET()
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="index"')
-        self.end_headers()
-
-http.server.ThreadingHTTPServer(("", 80), Index).serve_forever()
-"""
 
 SOURCE = """
 [[tool.poetry.source]]
@@ -53,23 +37,13 @@ by-link = {path = "libs/by-link", develop = true}
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[str]:
     """Serve a private index with `secret-sauce` and a git repository with `from-git`; yield the address."""
-    served = tmp_path / "served"
-    wheels = served / "simple" / "secret-sauce"
-    wheels.mkdir(parents=True)
-    sauce = python_project(tmp_path / "secret-sauce", "secret-sauce")
-    check_run("poetry", "build", "--format=wheel", f"--output={wheels}", cwd=sauce)
     source = python_project(tmp_path / "from-git", "from-git")
     commit(source, "first")
-    bare = served / "git" / "from-git.git"
+    bare = tmp_path / "served" / "git" / "from-git.git"
     check_run("git", "clone", "--quiet", "--bare", source, bare, cwd=tmp_path)
     check_run("git", "update-server-info", cwd=bare)
-    (served / "serve.py").write_text(INDEX)
-    options = ("--detach", f"--volume={served}:/srv:ro", "--workdir=/srv")
-    identity = check_run("docker", "run", *options, base_image(), "python", "serve.py", cwd=ROOT).strip()
-    try:
-        yield str(inspect("container", identity)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
-    finally:
-        run("docker", "rm", "--force", identity, cwd=ROOT)
+    with private_index(tmp_path, "user", PASSWORD) as address:
+        yield address
 
 
 def locked_version(project: Path, name: str) -> str:

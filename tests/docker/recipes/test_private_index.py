@@ -8,46 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT, check_run, run
-from tests.support.docker import inspect, is_in_layers
+from tests.support.docker import is_in_layers
 from tests.support.files import edit, replace
-from tests.support.packages import imports, python_project
+from tests.support.index import private_index
+from tests.support.packages import imports
 from tests.support.recipes import RecipeProject, read
-from tools.questionnaire import base_image
 
 pytestmark = pytest.mark.slow
 
 PAGE, HOST, TOKEN = "private-index", "index.example.com", "epsilon-horse-battery"
-# Serves a folder to clients that send the token.
-SERVER = f"""
-import base64, http.server
-
-class Index(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:{TOKEN}").decode():
-            return super().do_GET()
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="company"')
-        self.end_headers()
-
-http.server.ThreadingHTTPServer(("", 80), Index).serve_forever()
-"""
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[str]:
-    """Serve an index with the package `secret-sauce`, and yield its address without the scheme and the path."""
-    served = tmp_path / "served"
-    wheels = served / "simple" / "secret-sauce"
-    wheels.mkdir(parents=True)
-    source = python_project(tmp_path / "secret-sauce", "secret-sauce")
-    check_run("poetry", "build", "--format=wheel", f"--output={wheels}", cwd=source)
-    (served / "serve.py").write_text(SERVER)
-    options = ("--detach", f"--volume={served}:/srv:ro", "--workdir=/srv")
-    identity = check_run("docker", "run", *options, base_image(), "python", "serve.py", cwd=ROOT).strip()
-    try:
-        yield str(inspect("container", identity)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
-    finally:
-        run("docker", "rm", "--force", identity, cwd=ROOT)
+    """Serve an index with the package `secret-sauce`, and yield its address."""
+    with private_index(tmp_path, "me", TOKEN) as address:
+        yield address
 
 
 def commands(heading: str, host: str) -> str:
