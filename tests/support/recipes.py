@@ -4,8 +4,8 @@ A page has fenced blocks of these kinds:
 
 - `sh`: commands, which run in the folder of the project. A `text` block directly after it is their whole output. `...`
   in it stands for any text.
-- A block with `title="FILE"`: the content of a new file.
-- `diff` with `title="FILE"`: an edit of a file. The lines that are kept or removed must occur in it exactly once.
+- A block below a line that only names a file, such as "`Dockerfile`:", is the content of a new file. If it is `diff`,
+  it is an edit of the file. The lines that are kept or removed must occur in the file exactly once.
 - Any other block is an illustration.
 
 Blocks below a heading `FastAPI` or `Flask` are for that framework only, until the next heading. Blocks below `Undo`
@@ -25,7 +25,8 @@ FOLDER = ROOT / "docs" / "recipes"
 PAGES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
 UNDO = "Undo"
 FRAMEWORKS = {"FastAPI": "fastapi", "Flask": "flask"}
-FENCE = re.compile(r'```(?P<language>\w*)(?: title="(?P<file>[^"]+)")?')
+FENCE = re.compile(r"```(\w*)")
+FILE = re.compile(r"`([^`]+)`:")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read(page: str) -> Iterator[Block]:
         ValueError: A line that starts like a fence has an unknown form.
     """
     headings: list[str] = []
+    above = ["", "", ""]  # the last three lines
     lines = iter(enumerate((FOLDER / f"{page}.md").read_text(encoding="utf-8").splitlines(), start=1))
     for number, line in lines:
         if heading := re.fullmatch(r"(##+) (.+)", line):
@@ -72,7 +74,9 @@ def read(page: str) -> Iterator[Block]:
                 raise ValueError(f"{page}.md:{number}: not a fence of a recipe: {line}")
             content = iter(lambda: next(lines)[1], "```")
             text = "".join(f"{one}\n" for one in content)
-            yield Block(fence["language"], fence["file"] or "", text, tuple(headings), number)
+            named = FILE.fullmatch(above[1]) if above[0] == above[2] == "" else None
+            yield Block(fence[1], named[1] if named else "", text, tuple(headings), number)
+        above = [*above[1:], line]
 
 
 def edited(text: str, diff: str) -> str:
@@ -87,10 +91,10 @@ def edited(text: str, diff: str) -> str:
     """
     lines = [line or " " for line in diff.splitlines()]
     before, after = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in (" -", " +"))
-    count = f"\n{text}".count(f"\n{before}")
+    changed, count = re.subn(f"^{re.escape(before)}", lambda _: after, text, flags=re.M)
     if count != 1:
         raise ValueError(f"these lines occur {count} times instead of once:\n{before}")
-    return f"\n{text}".replace(f"\n{before}", f"\n{after}")[1:]
+    return changed
 
 
 @dataclass
