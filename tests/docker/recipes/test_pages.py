@@ -12,7 +12,7 @@ from tests.support.recipes import PAGES, RecipeProject
 from tests.support.updates import OURS, changes, improve, update
 
 FRAMEWORKS = ("fastapi", "flask")
-IN_EVERY_RUN = [("postgresql", "fastapi")]
+IN_EVERY_RUN = [("scheduled-job", "fastapi")]
 
 
 @pytest.mark.parametrize(
