@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.docker import inspect
 from tests.support.made import Made
-from tests.support.matrix import in_every_run
+from tests.support.matrix import slow
 from tests.support.template import STACKS
 
 
-@pytest.mark.parametrize(("framework", "server"), in_every_run([("flask", "gunicorn")], STACKS))
+@pytest.mark.parametrize(("framework", "server"), slow(*STACKS))
 def test_steps_of_ci_pass_on_this_machine(framework: str, server: str, made: Callable[..., Made]) -> None:
     project = made(framework=framework, server=server, ci="gitlab")
     output = project.check_make("images", "smoke", "size", "check-size")

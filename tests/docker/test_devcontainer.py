@@ -27,6 +27,7 @@ def cli() -> Iterator[str]:
         yield f"{modules}/.bin/devcontainer"
 
 
+@pytest.mark.slow
 def test_dev_container_comes_up_and_tests_the_project(cli: str, made: Callable[..., Made]) -> None:
     day = made(include_devcontainer=True)
     with tempfile.TemporaryDirectory() as home:

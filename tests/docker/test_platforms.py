@@ -23,7 +23,7 @@ from tests.support.docker import (
     get,
     inspect,
 )
-from tests.support.matrix import in_every_run
+from tests.support.matrix import in_every_run, slow
 from tests.support.projects import Render
 from tests.support.systemd import Machine, machine
 from tests.support.template import DEFAULTS
@@ -240,7 +240,7 @@ def cloud_run(project: Path) -> tuple[list[str], list[str]]:
     return [*limits, *variables], paths
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), slow(*DEFAULTS.items()))
 def test_cloud_run_stops_after_the_request_in_flight(framework: str, server: str, image: Image, render: Render) -> None:
     options, paths = cloud_run(render(framework=framework, server=server))
     with container(image(on_trial=True, framework=framework, server=server), *options, port=8080) as service:
@@ -277,7 +277,7 @@ def test_cloud_run_does_not_kill_a_container_with_a_long_request(
 HEROKU_KILLS_AFTER = 30
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), slow(*DEFAULTS.items()))
 def test_heroku_stops_after_the_request_in_flight(framework: str, server: str, image: Image, render: Render) -> None:
     (text,) = blocks(render(framework=framework, server=server), "Heroku and similar platforms", "sh")
     (settings,) = (shlex.split(line)[3:] for line in text.splitlines() if line.startswith("heroku config:set"))
