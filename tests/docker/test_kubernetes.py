@@ -15,8 +15,8 @@ from tests.support.kubelet import Kubelet
 from tests.support.kubernetes import Objects, container_port, docker_options, pod_of, rendered_objects
 from tests.support.matrix import in_every_run, slow
 from tests.support.projects import Render
+from tests.support.servers import INSTALL
 from tests.support.template import STACKS
-from tools.questionnaire import base_image
 
 # A proxy that follows the readiness of two pods. It sends no request twice.
 HAPROXY = """
@@ -33,9 +33,7 @@ listen service
     server first first:{port}
     server second second:{port}
 """
-DOCKERFILE = f"""
-FROM {base_image()}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends haproxy
+DOCKERFILE = f"""{INSTALL}haproxy
 COPY haproxy.cfg /etc/haproxy.cfg
 CMD ["haproxy", "-db", "-f", "/etc/haproxy.cfg"]
 """

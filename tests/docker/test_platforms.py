@@ -224,11 +224,6 @@ CLOUD_RUN = {"PORT": "8080", "K_SERVICE": "service", "K_REVISION": "service-0000
 CLOUD_RUN_KILLS_AFTER = 10
 
 
-def environment(variables: dict[str, str]) -> list[str]:
-    """Return options of `docker run` that set variables."""
-    return [f"--env={name}={value}" for name, value in variables.items()]
-
-
 def cloud_run(project: Path) -> tuple[list[str], list[str]]:
     """Return the options of `docker run` that do the same as the command on the page, and the paths of its probes."""
     (file,) = blocks(project, "Google Cloud Run", "yaml")

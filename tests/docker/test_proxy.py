@@ -13,13 +13,11 @@ from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import REPOSITORY, Image, ask, build_server, container
 from tests.support.matrix import CONTAINER_STACKS
 from tests.support.nginx import NGINX
+from tests.support.servers import INSTALL
 from tests.support.template import STACKS
-from tools.questionnaire import base_image
 
 NETWORK, PROXY = "10.213.77.0/24", "10.213.77.10"
-DOCKERFILE = f"""
-FROM {base_image()}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends nginx-light ssl-cert
+DOCKERFILE = f"""{INSTALL}nginx-light ssl-cert
 COPY nginx.conf /etc/nginx/nginx.conf
 CMD ["nginx", "-g", "daemon off;"]
 """

@@ -48,6 +48,12 @@ print(*workers if children else [1])
 PLUGINS = "poetry-plugin-pypi-mirror"
 
 
+# A server that accepts no connection, so that clients wait until their timeout. Its argument is the port.
+HANGING_SERVER = (
+    "python",
+    "-c",
+    "import socket, sys, time; server = socket.create_server(('', int(sys.argv[1]))); time.sleep(600)",
+)
 # Builds an image of a project for a target and answers, and returns its name.
 Image = Callable[..., str]
 
@@ -134,6 +140,18 @@ def get(port: int, path: str = "/", seconds: float = 30, headers: Mapping[str, s
     raise TimeoutError(f"no response from port {port} within {seconds} s")
 
 
+def count_outcome(connection: http.client.HTTPConnection, path: str, outcomes: Counter[str]) -> None:
+    """Send a GET request on a connection, and count the status of its response, or the class of its error."""
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        outcomes[str(response.status)] += 1
+    except (OSError, http.client.HTTPException) as error:
+        outcomes[type(error).__name__] += 1
+        connection.close()
+
+
 class Load:
     """Clients that send requests to a service, one after the other, each on one connection.
 
@@ -173,14 +191,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         while self._left > 0:
             self._left -= 1
-            try:
-                connection.request("GET", self._path)
-                response = connection.getresponse()
-                response.read()
-                self.outcomes[str(response.status)] += 1
-            except (OSError, http.client.HTTPException) as error:
-                self.outcomes[type(error).__name__] += 1
-                connection.close()
+            count_outcome(connection, self._path, self.outcomes)
         connection.close()
 
 

@@ -25,6 +25,20 @@ def python_project(folder: Path, name: str, version: str = "1.0.0") -> Path:
     return folder
 
 
+# Loads the application of `my-service`, and prints whether a module is loaded.
+LOADED = """
+import sys, my_service.app as module
+getattr(module, "create_app", lambda: None)()
+print(sys.argv[1] in sys.modules)
+"""
+
+
+def application_loads(image: str, module: str) -> bool:
+    """Return whether the application in a production image of `my-service` loads a module."""
+    printed = check_run("docker", "run", "--rm", image, "python", "-c", LOADED, module, cwd=ROOT)
+    return printed.splitlines()[-1] == "True"
+
+
 # Prints True or False for each module, and imports those that are found.
 IMPORT = """
 import importlib, importlib.util, sys

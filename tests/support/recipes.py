@@ -15,11 +15,10 @@ undo the recipe.
 import doctest
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from tests.support.commands import ROOT, by_hand, check_run, run
-from tests.support.docker import PLUGINS, free_port
+from tests.support.made import Made
 
 FOLDER = ROOT / "docs" / "recipes"
 PAGES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index")
@@ -98,35 +97,26 @@ def edited(text: str, diff: str) -> str:
 
 
 @dataclass
-class RecipeProject:
-    """A project named `my-service` that follows a recipe.
+class RecipeProject(Made):
+    """A project named `my-service` that follows a recipe. Its port replaces the port in `localhost:8000` of the page.
 
     Attributes:
         page: The name of the page, without its suffix.
-        folder: The folder of the project.
         framework: The framework of the project.
-        port: The port of the service on this machine. It replaces the port in `localhost:8000` of the page.
         commands: The number of blocks of commands that have run.
     """
 
     page: str
-    folder: Path
     framework: str
-    port: int = field(default_factory=free_port)
     commands: int = 0
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables that commands run with."""
-        return {"PORT": str(self.port), "POETRY_PLUGINS": PLUGINS}
 
     def run(self, *command: str) -> str:
         """Run a command that must succeed, and return its output."""
-        return check_run(*command, cwd=self.folder, **self.environment)
+        return check_run(*command, cwd=self.folder, **self.environment())
 
-    def container(self, service: str, number: int = 1) -> str:
-        """Return the name that Compose gives a container of a service."""
-        return f"{self.folder.name}-{service}-{number}"
+    def production_image(self) -> str:
+        """Return the name of the production image."""
+        return self.run("docker", "compose", "config", "--images", "production").strip()
 
     def follow(self, undo: bool = False) -> None:
         """Execute the blocks of the page in their order: those of the section `Undo`, or all others.
@@ -149,8 +139,8 @@ class RecipeProject:
 
     def _execute(self, block: Block) -> str:
         command = ("bash", "-euo", "pipefail", "-c", self._with_port(block.text))
-        result = run(*command, cwd=self.folder, **self.environment)
-        shown = by_hand(*command, cwd=self.folder, **self.environment)
+        result = run(*command, cwd=self.folder, **self.environment())
+        shown = by_hand(*command, cwd=self.folder, **self.environment())
         assert result.returncode == 0, f"{self._place(block)}: {shown}\n{result.stdout}"
         self.commands += 1
         return result.stdout

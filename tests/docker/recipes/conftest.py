@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT, commit, run
-from tests.support.docker import PROCESS
+from tests.support.docker import PROCESS, free_port
 from tests.support.recipes import FOLDER, RecipeProject
 from tests.support.servers import servers
 from tests.support.updates import copy
@@ -26,7 +26,7 @@ def new_project(released: Path, tmp_path: Path) -> Iterator[Callable[[str, str],
             folder = tmp_path / f"recipe-{page}-{PROCESS}"
             copy(released, "1.0.0", folder, app_name="my-service", framework=framework)
             commit(folder, "start from the template")
-            project = RecipeProject(page, folder, framework)
+            project = RecipeProject(folder, "my-service", free_port(), page, framework)
             options = ("--remove-orphans", "--volumes", "--rmi=local")
             stack.callback(run, "docker", "image", "rm", "--force", "my-service", cwd=ROOT)
             stack.callback(project.run, "docker", "compose", "--profile=*", "down", *options)

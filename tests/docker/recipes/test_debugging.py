@@ -22,7 +22,7 @@ LISTENS = "00000000:162E 00000000:0000 0A"
 @contextmanager
 def debugged_test(project: RecipeProject, port: int) -> Iterator["subprocess.Popen[str]"]:
     """Run `make debug-test` for one test in the background, and yield the process."""
-    environment = os.environ | project.environment | {"DEBUG_PORT": str(port)}
+    environment = os.environ | project.environment() | {"DEBUG_PORT": str(port)}
     command = ("make", "debug-test", "ARGS=-k index")
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, cwd=project.folder, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
@@ -50,7 +50,7 @@ def wait_for_debugger(port: int) -> None:
 def test_debugger_stops_in_a_test(framework: str, new_project: Callable[[str, str], RecipeProject]) -> None:
     project = new_project("debugging", framework)
     project.follow()
-    project.run("make", "up")  # which may run at the same time
+    project.check_make("up")  # which may run at the same time
     port = free_port()
     for file, text in (
         ("tests/test_app.py", "assert response.status_code == 200"),

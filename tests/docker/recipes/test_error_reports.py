@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import ROOT, check_run
-from tests.support.docker import HARDENED, Container, Response, ask, container
+from tests.support.docker import HANGING_SERVER, HARDENED, Container, Response, ask, container
+from tests.support.packages import application_loads
 from tests.support.recipes import RecipeProject
 from tools.questionnaire import base_image
 
@@ -29,12 +29,6 @@ def fail() -> None:
     raise RuntimeError(len(value))
 '''
 ROUTERS = {"fastapi": "app", "flask": "routes"}
-# Loads the application, and prints whether the SDK is loaded.
-LOADED = """
-import sys, my_service.app as module
-getattr(module, "create_app", lambda: None)()
-print("sentry_sdk" in sys.modules)
-"""
 # Prints each item of the envelopes that it receives, as JSON on one line: its type, and its content.
 RECEIVER = """
 import gzip, http.server, json
@@ -50,8 +44,6 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("", 8000), Receiver).serve_forever()
 """
-# Accepts no connection: clients wait until their timeout.
-HANG = "import socket, time; server = socket.create_server(('', 8000)); time.sleep(600)"
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
@@ -62,30 +54,30 @@ def test_reports_are_sent_once_and_before_a_stop(
     project.follow()
     with (project.folder / "src" / "my_service" / "app.py").open("a") as file:
         file.write(FAIL.format(router=ROUTERS[framework]))
-    project.run("make", "build")
-    image = project.run("docker", "compose", "config", "--images", "production").strip()
+    project.check_make("build")
+    image = project.production_image()
     with container(image, *HARDENED, "--env=WEB_CONCURRENCY=2") as service:
         expected = fail(service)
         usual = check_stop(service)
-    with server(RECEIVER) as receiver, service_with_dsn(image, receiver, tmp_path) as service:
+    with server("python", "-c", RECEIVER) as receiver, service_with_dsn(image, receiver, tmp_path) as service:
         response = fail(service)
         check_stop(service)
         check_reports(receiver, response)
     assert response_without_time(response) == response_without_time(expected)
-    with server(HANG) as hanging, service_with_dsn(image, hanging, tmp_path) as service:
+    with server(*HANGING_SERVER, "8000") as hanging, service_with_dsn(image, hanging, tmp_path) as service:
         fail(service)
         start = time.monotonic()
         for _ in range(10):
             fail(service)
         assert time.monotonic() - start < 15  # a request that waits for the server would take at least 2 s
         assert check_stop(service) < 2 * usual + 4  # the shutdown timeout is 2 s, and the machine may be busy
-    assert check_run("docker", "run", "--rm", image, "python", "-c", LOADED, cwd=ROOT).endswith("False\n")
+    assert not application_loads(image, "sentry_sdk")
 
 
 @contextmanager
-def server(code: str) -> Iterator[Container]:
+def server(*command: str) -> Iterator[Container]:
     """Run a server for reports."""
-    with container(base_image(), "--env=PYTHONUNBUFFERED=1", command=("python", "-c", code)) as running:
+    with container(base_image(), "--env=PYTHONUNBUFFERED=1", command=command) as running:
         yield running
 
 
@@ -129,7 +121,7 @@ def check_stop(service: Container) -> float:
 
 
 def check_reports(receiver: Container, response: Response) -> None:
-    """Check that a server has received one report, and what it contains."""
+    """Check that a server has received one report, and check its content."""
     assert response.status == 500
     lines = receiver.logs().splitlines()
     assert len(lines) == 1, lines

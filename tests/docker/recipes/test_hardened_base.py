@@ -159,7 +159,7 @@ def test_certificates_and_packages_are_found(project: Render, tmp_path: Path) ->
 def test_library_of_a_debian_package_is_copied(new_project: Callable[[str, str], RecipeProject]) -> None:
     project = new_project(PAGE, "fastapi")
     follow(project.folder, "fastapi", "uvicorn")
-    project.run("make", "add", "PKG=psycopg2")  # which has no wheels for Linux
+    project.check_make("add", "PKG=psycopg2")  # which has no wheels for Linux
     # The official base image has Python's headers; the stand-in does not.
     edit(
         project.folder / "Dockerfile",

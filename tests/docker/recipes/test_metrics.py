@@ -28,7 +28,7 @@ def test_metrics_are_the_sum_of_all_workers(
     project = new_project("metrics", framework)
     project.follow()
     project.run("docker", "compose", "--profile=production", "down", "--volumes")
-    image = project.run("docker", "compose", "config", "--images", "production").strip()
+    image = project.production_image()
     with container(image, *HARDENED, "--tmpfs=/tmp", "--user=12345:0", "--env=WEB_CONCURRENCY=2") as service:
         check_workers(service)
         check_format(service)

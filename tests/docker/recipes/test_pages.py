@@ -25,12 +25,12 @@ def test_recipe_works_and_can_be_undone(
     project.follow()
     assert project.commands > 0
     for target in ("lint", "test", "build"):
-        project.run("make", target)
+        project.check_make(target)
     commit(project.folder, "feat: follow a recipe")
     check_update(project.folder, released)
     project.follow(undo=True)
     assert check_run("git", "diff", "HEAD~2", cwd=project.folder) == ""
-    assert check_run("git", "status", "--porcelain", "--ignored", cwd=project.folder) == ""
+    assert project.changed_files() == []
 
 
 def check_update(project: Path, released: Path) -> None:

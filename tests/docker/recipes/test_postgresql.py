@@ -29,7 +29,7 @@ def test_each_migration_is_applied_once_and_ci_has_the_database(
     project.follow()
     project.run("docker", "compose", "down", "--volumes")
     project.run("docker", "compose", "up", "--detach", "--wait", "database")
-    project.run("make", "images")
+    project.check_make("images")
     replicas = [
         subprocess.Popen(MIGRATE, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(3)
@@ -38,4 +38,4 @@ def test_each_migration_is_applied_once_and_ci_has_the_database(
     assert [replica.returncode for replica in replicas] == [0, 0, 0], outputs
     versions = [*(project.folder / "src" / "my_service" / "migrations" / "versions").glob("*.py")]
     assert sum(output.count("Running upgrade") for output in outputs) == len(versions) == 2, outputs
-    assert "passed" in project.run("make", "smoke")
+    assert "passed" in project.check_make("smoke")

@@ -42,18 +42,18 @@ def test_package_of_the_index_is_locked_and_built(
     poetry = "    environment:\n      POETRY_PYPI_MIRROR_URL:"
     edit(project.folder / "docker-compose.override.yml", (poetry, f"    network_mode: bridge\n{poetry}"))
     docker = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    variables = {**project.environment, "DOCKER_CONFIG": docker, "HOME": str(tmp_path), "TOKEN": TOKEN}
+    variables = {**project.environment(), "DOCKER_CONFIG": docker, "HOME": str(tmp_path), "TOKEN": TOKEN}
     add = commands("Some packages from the index", index)
-    without = run("bash", "-euc", f"make lock && {add}", cwd=project.folder, **project.environment)
+    without = run("bash", "-euc", f"make lock && {add}", cwd=project.folder, **project.environment())
     assert without.returncode != 0, "the index requires a password"
     assert "secret-sauce" not in (project.folder / "poetry.lock").read_text()
     script = f"{commands('Steps', index)}\n{add}"
     output = check_run("bash", "-euc", script, cwd=project.folder, **variables)
     assert (tmp_path / ".netrc").stat().st_mode & 0o777 == 0o600
     assert imports(("exec", project.container("app")), "secret_sauce") == {"secret_sauce": True}
-    image = project.run("docker", "compose", "config", "--images", "production").strip()
+    image = project.production_image()
     assert imports(("run", "--rm", image), "secret_sauce") == {"secret_sauce": True}
-    project.run("make", "test")  # without the password: the layers are in the cache
+    project.check_make("test")  # without the password: the layers are in the cache
 
     lock = (project.folder / "poetry.lock").read_text()
     assert re.search(rf'^url = "http://{index}/simple"$', lock, re.M)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from tests.support.commands import ROOT, check_run
+from tests.support.docker import count_outcome
 from tests.support.recipes import RecipeProject, edited, read
 from tests.support.trial import put_on_trial
 from tools.questionnaire import base_image
@@ -90,14 +91,7 @@ class Clients:
     def _send(self) -> None:
         with connected(self._port) as connection:
             while not self._done.wait(0.02):
-                try:
-                    connection.request("GET", "/who")
-                    response = connection.getresponse()
-                    response.read()
-                    self.outcomes[str(response.status)] += 1
-                except (OSError, http.client.HTTPException) as error:
-                    self.outcomes[type(error).__name__] += 1
-                    connection.close()
+                count_outcome(connection, "/who", self.outcomes)
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])

@@ -76,8 +76,8 @@ def project(new_project: Callable[[str, str], RecipeProject]) -> RecipeProject:
 
 def test_worker_stops_and_reports_its_health(project: RecipeProject) -> None:
     jobs = Jobs(project)
-    project.run("make", "images")
-    assert "passed" in project.run("make", "smoke"), "the tests of CI have Redis"
+    project.check_make("images")
+    assert "passed" in project.check_make("smoke"), "the tests of CI have Redis"
     project.run("docker", "compose", "stop", "dev-worker")
 
     with worker(project) as first:
@@ -117,7 +117,7 @@ def test_worker_stops_and_reports_its_health(project: RecipeProject) -> None:
 def test_job_takes_no_longer_than_its_timeout(project: RecipeProject) -> None:
     jobs = Jobs(project)
     project.run("docker", "compose", "stop", "dev-worker")
-    project.run("make", "build")
+    project.check_make("build")
     with worker(project) as one:
         (endless,) = jobs.sleep(600)
         jobs.wait(endless, "started")

@@ -61,10 +61,10 @@ def test_job_that_systemd_stops_ends_its_container(new_project: Callable[[str, s
     project.follow()
     module = project.folder / "src" / "my_service" / "cleanup.py"
     replace(module, "    oldest = time", "    Path('/tmp/started').touch()\n    time.sleep(60)\n    oldest = time")
-    project.run("make", "build")
+    project.check_make("build")
     (unit,) = [block.text for block in read("scheduled-job") if block.file.endswith(".service")]
     start, after = [shlex.split(line.partition("=")[2]) for line in unit.splitlines() if line.startswith("Exec")]
-    variables = os.environ | project.environment
+    variables = os.environ | project.environment()
     job = subprocess.Popen(start, cwd=project.folder, env=variables, start_new_session=True)
     try:
         deadline = time.monotonic() + 60

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.commands import ROOT, check_run
-from tests.support.docker import HARDENED, Container, container
+from tests.support.docker import HANGING_SERVER, HARDENED, Container, container
+from tests.support.packages import application_loads
 from tests.support.recipes import RecipeProject
 from tools.questionnaire import base_image
 
@@ -26,14 +26,6 @@ def fail(_: str) -> None:
     raise RuntimeError("planted")
 '''
 ROUTES = {"fastapi": FAIL.format(router="app").replace("<_>", "{_}"), "flask": FAIL.format(router="routes")}
-# Loads the application, and prints whether the SDK is loaded.
-LOADED = """
-import sys, my_service.app as module
-getattr(module, "create_app", lambda: None)()
-print("opentelemetry.sdk" in sys.modules)
-"""
-# Accepts no connection: clients wait until their timeout.
-HANG = "import socket, time; server = socket.create_server(('', 4318)); time.sleep(600)"
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
@@ -42,8 +34,8 @@ def test_traces_of_all_workers_are_complete(framework: str, new_project: Callabl
     project.follow()
     with (project.folder / "src" / "my_service" / "app.py").open("a") as file:
         file.write(ROUTES[framework])
-    project.run("make", "build")
-    image = project.run("docker", "compose", "config", "--images", "production").strip()
+    project.check_make("build")
+    image = project.production_image()
     network = f"--network={project.folder.name}_default"
     options = (*HARDENED, "--tmpfs=/tmp", "--user=12345:0", network, "--env=WEB_CONCURRENCY=2", "--env=LOG_FORMAT=json")
 
@@ -56,11 +48,11 @@ def test_traces_of_all_workers_are_complete(framework: str, new_project: Callabl
     with container(*service_with("http://collector:1")) as service:
         check_unreachable(service)
     with (
-        container(base_image(), network, "--network-alias=hanging", port=4318, command=("python", "-c", HANG)),
+        container(base_image(), network, "--network-alias=hanging", port=4318, command=(*HANGING_SERVER, "4318")),
         container(*service_with("http://hanging:4318")) as service,
     ):
         check_unreachable(service)
-    assert check_run("docker", "run", "--rm", image, "python", "-c", LOADED, cwd=ROOT).endswith("False\n")
+    assert not application_loads(image, "opentelemetry.sdk")
 
 
 def check_spans(project: RecipeProject, service: Container, route: str) -> None:

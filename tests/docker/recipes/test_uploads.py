@@ -33,7 +33,7 @@ class Service:
         """Start the service of a project in place of its development server."""
         self.project = project
         project.follow()
-        project.run("make", "build")
+        project.check_make("build")
         project.run("docker", "compose", "down", "--volumes")
         (project.folder / "limits.yml").write_text(LIMITS)
         self.run("up", "--detach", "--wait", "production")
@@ -41,7 +41,7 @@ class Service:
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables for Compose."""
-        return {**self.project.environment, "COMPOSE_FILE": FILES}
+        return {**self.project.environment(), "COMPOSE_FILE": FILES}
 
     def run(self, *command: str) -> str:
         """Run a command of Compose that must succeed, and return its output."""
