@@ -1,6 +1,6 @@
 """Functions that measure production images: build them, send them requests with wrk, and read their memory.
 
-wrk runs in a container of its own, on a network that only the containers of the measurement share.
+wrk runs in its own container, on a network that only the containers of the measurement share.
 """
 
 import re
@@ -21,7 +21,7 @@ MEMORY = (
 
 
 def docker(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run Docker and return what it printed.
+    """Run Docker and return its output.
 
     Raises:
         SystemExit: Docker failed. Its output is the message.

@@ -34,7 +34,7 @@ LIMITS = (f"--cpus={CPUS}", "--memory=256m", "--read-only", "--cap-drop=ALL", "-
 # Requests to each of two replicas, before its memory is read for the first time, and then between two readings.
 WARM_UP_REQUESTS, STEP, STEPS = 20_000, 5000, 4
 MEASURED = 2
-# The throughput has a knee where a replica handles less than this share of what one does alone.
+# The knee is where each replica handles less than this share of the requests that a single replica handles.
 KNEE = 0.8
 # nginx serves the first replica on port 8001, the first two on 8002, and all four on 8004.
 NGINX_CONF = """

@@ -1,4 +1,4 @@
-"""What several tests of pipelines do with a project on the machine that runs them."""
+"""Functions that several tests of pipelines share: they edit and inspect a project on the machine of the pipelines."""
 
 import json
 import re

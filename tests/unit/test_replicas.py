@@ -1,4 +1,4 @@
-"""The benchmark of replicas: what it reads from wrk, and what it writes to the documentation."""
+"""The benchmark of replicas: how it reads the output of wrk, and the tables that it writes."""
 
 import re
 
