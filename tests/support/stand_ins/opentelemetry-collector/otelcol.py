@@ -6,6 +6,7 @@ It accepts the configuration of the recipe for tracing only.
 
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
 
 KINDS = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
 STATUSES = ("Unset", "Ok", "Error")
+# Requests are handled in threads. The lines of one must not be mixed with those of another.
+PRINTING = threading.Lock()
 
 
 def show_attributes(attributes: Iterable[Any]) -> None:
@@ -46,28 +49,35 @@ def show_span(index: int, span: Any) -> None:
     show_attributes(span.attributes)
 
 
+def show_request(request: Any) -> None:
+    """Print the spans of a request."""
+    for number, resource in enumerate(request.resource_spans):
+        print(f"ResourceSpans #{number}\nResource attributes:")
+        show_attributes(resource.resource.attributes)
+        for scope in resource.scope_spans:
+            print("InstrumentationScope", scope.scope.name, scope.scope.version)
+            for index, span in enumerate(scope.spans):
+                show_span(index, span)
+
+
 class Receiver(BaseHTTPRequestHandler):
     """Receives spans by OTLP over HTTP: https://opentelemetry.io/docs/specs/otlp/#otlphttp."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Print the spans of a request, after the response."""
+        """Print the spans of a request, then respond."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+        if known:
+            with PRINTING:
+                show_request(service.ExportTraceServiceRequest.FromString(body))
         self.send_response(200 if known else 404)
         response = service.ExportTraceServiceResponse().SerializeToString()
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", str(len(response)))
         self.end_headers()
         self.wfile.write(response)
-        for number, resource in enumerate(service.ExportTraceServiceRequest.FromString(body).resource_spans):
-            print(f"ResourceSpans #{number}\nResource attributes:")
-            show_attributes(resource.resource.attributes)
-            for scope in resource.scope_spans:
-                print("InstrumentationScope", scope.scope.name, scope.scope.version)
-                for index, span in enumerate(scope.spans):
-                    show_span(index, span)
 
     def log_message(self, *_: object) -> None:
         """Print no log entry for a request."""
