@@ -1,0 +1,7 @@
+#!/bin/sh
+# The job of a CI system: it builds the image IMAGE of the folder and pushes it. Docker knows nothing but the base image.
+set -eu
+
+docker build --tag "$IMAGE" --push \
+    --cache-from "type=registry,ref=$IMAGE-cache" \
+    --cache-to "type=registry,ref=$IMAGE-cache,mode=max" .
