@@ -104,6 +104,7 @@ FILES_OF_WORKSHOP = {
     "workshop/README.md",
     "workshop/bench.py",
     "workshop/builder.py",
+    "workshop/check/pictures.py",
     "workshop/packages.txt",
     "workshop/project.py",
     "workshop/report.py",
