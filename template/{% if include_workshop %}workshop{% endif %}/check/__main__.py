@@ -28,6 +28,7 @@ import progress
 from attempt import Attempt, MissedError
 from facts import WORKSHOP
 from lessons import LESSONS, Lesson
+from pictures import stage_graph
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -107,6 +108,10 @@ def check(lesson: Lesson, solution: list[Path], folder: Path) -> tuple[bool, pro
             else:
                 print(f"  ✓ {text}", flush=True)
     lesson.folder.joinpath("build.log").write_text(attempt.log, encoding="utf-8")
+    dockerfile = attempt.files / "Dockerfile"
+    if dockerfile.exists():
+        picture = stage_graph(dockerfile.read_text(encoding="utf-8"))
+        lesson.folder.joinpath("stages.svg").write_text(picture, encoding="utf-8")
     return solved, attempt.figures
 
 
@@ -117,6 +122,7 @@ def report(lesson: Lesson, figures: progress.Figures, *, is_solution: bool, solv
         columns = {"here": figures, "reference": known.get("solution", {})}
     else:
         result = progress.record(lesson.name, figures, solved=solved)
+        progress.write_measurements()
         columns = {"first": result.start, "now": figures, "reference": known.get("solution", {})}
     print(f"\n{'':45}" + "".join(f"{name:>10}" for name in columns))
     for name in figures:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facts import FRAMEWORK, WORKSHOP
+from pictures import Figure, chart
 
 FILE = WORKSHOP / ".progress.json"
 REFERENCE = WORKSHOP / "reference.json"
@@ -59,6 +60,37 @@ def reference() -> dict[str, dict[str, Figures]]:
         REFERENCE.read_text(encoding="utf-8")
     )
     return figures[FRAMEWORK]
+
+
+def write_measurements() -> None:
+    """Write the figures of all lessons beside the reference: a table and a chart."""
+    known = reference()
+    rows = [
+        Figure(
+            lesson[:2],
+            *name.rsplit(", ", 1) if ", " in name else (name, ""),
+            start=result.start.get(name),
+            yours=value,
+            reference=known.get(lesson, {}).get("solution", {}).get(name),
+        )
+        for lesson, result in sorted(load().items())
+        for name, value in result.yours.items()
+    ]
+    lines = [
+        f"| {row.lesson} | {row.label} | {row.unit} | {shown(row.start)} | {shown(row.yours)} "
+        f"| {shown(row.reference)} |"
+        for row in rows
+    ]
+    table = "\n".join(
+        [
+            "| lesson | measurement | unit | first | now | reference |",
+            "|---|---|---|---:|---:|---:|",
+            *lines,
+        ]
+    )
+    text = f"# Your measurements\n\n![The same figures as bars](measurements.svg)\n\n{table}\n"
+    WORKSHOP.joinpath("measurements.md").write_text(text, encoding="utf-8")
+    WORKSHOP.joinpath("measurements.svg").write_text(chart(rows), encoding="utf-8")
 
 
 def shown(value: float | None) -> str:
