@@ -65,29 +65,20 @@ def reference() -> dict[str, dict[str, Figures]]:
 def write_measurements() -> None:
     """Write the figures of all lessons beside the reference: a table and a chart."""
     known = reference()
-    rows = [
-        Figure(
-            lesson[:2],
-            *name.rsplit(", ", 1) if ", " in name else (name, ""),
-            start=result.start.get(name),
-            yours=value,
-            reference=known.get(lesson, {}).get("solution", {}).get(name),
-        )
-        for lesson, result in sorted(load().items())
-        for name, value in result.yours.items()
-    ]
-    lines = [
-        f"| {row.lesson} | {row.label} | {row.unit} | {shown(row.start)} | {shown(row.yours)} "
-        f"| {shown(row.reference)} |"
+    rows = []
+    for lesson, result in sorted(load().items()):
+        solution = known.get(lesson, {}).get("solution", {})
+        for name, value in result.yours.items():
+            label, _, unit = name.partition(", ")
+            values = (result.start.get(name), value, solution.get(name))
+            rows.append(Figure(lesson[:2], label, unit, *values))
+    cells = [
+        (row.lesson, row.label, row.unit, *map(shown, (row.start, row.yours, row.reference)))
         for row in rows
     ]
-    table = "\n".join(
-        [
-            "| lesson | measurement | unit | first | now | reference |",
-            "|---|---|---|---:|---:|---:|",
-            *lines,
-        ]
-    )
+    heading = ("lesson", "measurement", "unit", "first", "now", "reference")
+    ruler = ("---", "---", "---", "---:", "---:", "---:")
+    table = "\n".join(f"| {' | '.join(line)} |" for line in (heading, ruler, *cells))
     text = f"# Your measurements\n\n![The same figures as bars](measurements.svg)\n\n{table}\n"
     WORKSHOP.joinpath("measurements.md").write_text(text, encoding="utf-8")
     WORKSHOP.joinpath("measurements.svg").write_text(chart(rows), encoding="utf-8")
