@@ -8,12 +8,13 @@ import time
 import tomllib
 from pathlib import Path
 
-from engine import docker, normalized
+from engine import EngineError, docker, normalized
 from facts import FRAMEWORK, INDEX, PACKAGE, PROJECT
 
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".env", ".check-*", "__pycache__", "dist", "node_modules"
 )
+APP = PROJECT / "src" / PACKAGE / "app.py"
 SLOW_PATH = "/workshop/slow"
 RESPONSE = (
     "flask import Response"
@@ -40,9 +41,15 @@ class Copy:
     """A copy of the project. Each edit is new, so no cache contains its result."""
 
     def __init__(self, folder: Path) -> None:
-        """Copy the project to a new folder, and add the slow path."""
+        """Copy the project to a new folder, and add the slow path.
+
+        Raises:
+            EngineError: The project has another application.
+        """
         self.folder = folder
         self._unique = time.time_ns() // 10**6
+        if not APP.exists():
+            raise EngineError(f"The workshop needs the service of a new project: {APP} is missing.")
         shutil.copytree(PROJECT, folder, ignore=LEFT_OUT)
         with self.app.open("a", encoding="utf-8") as app:
             app.write(SLOW_ROUTE)
@@ -50,7 +57,7 @@ class Copy:
     @property
     def app(self) -> Path:
         """Return the module with the routes."""
-        return self.folder / "src" / PACKAGE / "app.py"
+        return self.folder / APP.relative_to(PROJECT)
 
     def plant(self, marker: str) -> None:
         """Write files that belong in no image, with a marker in each."""
