@@ -22,7 +22,7 @@ SUMMARY_ROWS = {
     "new dependency": "after a new dependency",
     "source edit": "after an edit of the source",
 }
-SUMMARY_COLUMNS = ("project", "to the best of 04-08", "to uv")
+SUMMARY_COLUMNS = ("project", "to the best article", "to uv")
 
 
 def bench(project: Path, output: Path, arguments: list[str]) -> None:
@@ -37,7 +37,7 @@ def bench(project: Path, output: Path, arguments: list[str]) -> None:
         SystemExit: The benchmark failed. It has printed the reason.
     """
     uv = Path(sys.executable).with_name("uv")
-    command: list[str | Path] = [uv, "run", "--quiet", "workshop/bench.py", f"--output={output}", *arguments]
+    command: list[str | Path] = [uv, "run", "--quiet", "workshop/bench/bench.py", f"--output={output}", *arguments]
     if code := subprocess.run(command, cwd=project, check=False).returncode:
         raise SystemExit(code)
 

@@ -1,5 +1,6 @@
-"""The benchmark of the workshop without Docker: its arguments, its types and its list of packages."""
+"""The benchmark of the workshop without Docker: its arguments, its types, its techniques and its list of packages."""
 
+import runpy
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.support.commands import ROOT, check_run, run
 from tests.support.matrix import slow
 from tests.support.projects import Render
+from tests.support.template import TECHNIQUES
 from tests.support.workshop import bench
 
 
@@ -21,10 +23,18 @@ def test_bench_refuses_bad_arguments(arguments: list[str], reason: str, render: 
 
 
 def test_bench_is_typed(render: Render) -> None:
-    folder = render(include_workshop=True) / "workshop"
+    folder = render(include_workshop=True) / "workshop" / "bench"
     check_run(sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "bench.py", cwd=folder)
 
 
-def test_packages_of_growth_are_enough() -> None:
-    names = (ROOT / "template" / "{% if include_workshop %}workshop{% endif %}" / "packages.txt").read_text().split()
+def test_bench_measures_the_solutions_of_the_lessons(render: Render) -> None:
+    project = render(include_workshop=True)
+    techniques = runpy.run_path(str(project / "workshop" / "bench" / "project.py"))["techniques"]
+    found = [(name, str(path)) for name, path in techniques(project).items()]
+    assert found == list(TECHNIQUES.items())
+    assert [path for _, path in found if not (project / path).exists()] == []
+
+
+def test_packages_of_growth_are_enough(render: Render) -> None:
+    names = (render(include_workshop=True) / "workshop" / "bench" / "packages.txt").read_text().split()
     assert len(set(names)) == len(names) == 120

@@ -29,18 +29,30 @@ POETRIES = [
 ]
 # The number of hooks that pass on a new project: all except the one for rejected patches, which finds no file.
 PASSING_HOOKS = (ROOT / "template" / ".pre-commit-config.yaml.jinja").read_text(encoding="utf-8").count("- id: ") - 1
-# The folders of the workshop: one for each technique of the articles, and uv.
-TECHNIQUES = [
+# The lessons of the workshop.
+LESSONS = [
+    "00-set-up",
     "01-naive",
-    "02-pinned-and-copied-late",
-    "03-dependencies-first",
-    "04-wheel",
-    "05-builder-app-dev",
-    "06-environment-copied",
-    "07-cache-mounts",
-    "08-two-stages-prebuilt",
-    "uv",
+    "02-layers",
+    "03-pins",
+    "04-dependencies-first",
+    "05-stages",
+    "06-cache-mounts",
+    "07-version-bump",
+    "08-user",
+    "09-process-1",
+    "10-secrets",
+    "11-ci",
+    "12-this-project",
 ]
+# The techniques that the benchmark measures, in its order, and the Dockerfile of each.
+TECHNIQUES = {
+    **{lesson: f"workshop/{lesson}/solution/Dockerfile" for lesson in LESSONS[:6]},
+    "05-stages-wheel": "workshop/05-stages/solution/wheel.Dockerfile",
+    **{lesson: f"workshop/{lesson}/solution/Dockerfile" for lesson in LESSONS[6:8]},
+    "uv": "workshop/bench/uv/Dockerfile",
+    "project": "Dockerfile",
+}
 # A text that reveals missing escapes in Jinja, shells, TOML, YAML, Dockerfiles and HTML.
 HAZARDS = "say \"hi\" \\ {{ app_name }} {% raw %} ${HOME} `id` 'x' # 🐍\ttab <b>&amp;"
 # The variables that every production container reads.

@@ -2,10 +2,12 @@
 # requires-python = ">=3.11"
 # dependencies = ["matplotlib==3.11.2", "rich==15.0.0", "tomlkit==0.15.2"]
 # ///
-"""Build the project with each technique, time the builds that follow typical edits, and compare.
+"""Build the project with each technique, time the builds after typical edits, and compare.
 
-    make bench                                        # or: uv run workshop/bench.py
-    make bench ARGS="--repeat 3 --only 07-cache-mounts uv project"
+The techniques are the solutions of the lessons 00 to 07, uv, and the project's own Dockerfile.
+
+    make bench                                        # or: uv run workshop/bench/bench.py
+    make bench ARGS="--repeat 3 --only 06-cache-mounts uv project"
 
 Needs only Docker, and works on a copy. Writes results.json, results.md and results.svg.
 """
@@ -25,9 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import report
 from builder import Builder, BuildError
-from project import CASES, OWN, Project
+from project import CASES, OWN, Project, techniques
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 STARTS = 3  # of each image in each round
 GROWTH = (10, 40, 120)  # packages
 CASES_OF_GROWTH = ("cold", "new dependency")
@@ -36,13 +39,13 @@ console = Console(stderr=True)
 
 def arguments() -> argparse.Namespace:
     """Return the arguments of the command line."""
-    techniques = Project.techniques(HERE.parent)
+    names = list(techniques(ROOT))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
     option("--repeat", type=int, default=3, help="number of rounds; the results are medians")
-    option("--only", nargs="+", choices=techniques, metavar="NAME", help=", ".join(techniques))
+    option("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     option("--dependency", default="humanize", help="the package that the last case adds")
     option("--growth", action="store_true", help=f"measure with {GROWTH} dependencies instead")
     option("--output", type=Path, default=HERE, help="folder for the results")
@@ -52,7 +55,7 @@ def arguments() -> argparse.Namespace:
     if given.repeat < 1:
         parser.error("--repeat must be at least 1")
     if not given.only:
-        given.only = ["07-cache-mounts", "uv", OWN] if given.growth else techniques
+        given.only = ["06-cache-mounts", "uv", OWN] if given.growth else names
     return given
 
 
@@ -110,13 +113,13 @@ def measure(
 
 def run(given: argparse.Namespace, folder: Path) -> report.Results:
     """Measure working copies in a folder, and return the results."""
-    with Builder.create(console, HERE.parent, share_without_asking=given.yes) as builder:
+    with Builder.create(console, ROOT, share_without_asking=given.yes) as builder:
         sizes = GROWTH if given.growth else (None,)
         measured = {}
         for size in sizes:
             console.print("preparing a copy of the project and its locks")
             packages = HERE.joinpath("packages.txt").read_text(encoding="utf-8").split()
-            project = Project(HERE.parent, folder / str(size), given.dependency)
+            project = Project(ROOT, folder / str(size), given.dependency)
             project.prepare(builder, packages[:size] if size else ())
             cases, starts = (CASES_OF_GROWTH, 0) if size else (CASES, STARTS)
             measured[size] = measure(project, builder, given, cases, starts)

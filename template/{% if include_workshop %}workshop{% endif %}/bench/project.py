@@ -18,9 +18,25 @@ if TYPE_CHECKING:
 CASES = ("cold", "no change", "source edit", "version bump", "linter edit", "new dependency")
 OWN = "project"
 PYPROJECT, LOCK = Path("pyproject.toml"), Path("poetry.lock")
-UV = Path("workshop", "uv")
+UV = Path("workshop", "bench", "uv")
 UV_PYPROJECT, UV_LOCK = UV / "pyproject.toml", UV / "uv.lock"
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".env", ".bench-*", "__pycache__", "dist")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".env", ".bench-*", ".check-*", "__pycache__", "dist"
+)
+
+
+def techniques(project: Path) -> dict[str, Path]:
+    """Return the path of each technique's Dockerfile in a project, by the technique's name.
+
+    A solution has the name of its lesson. `wheel.Dockerfile` adds `-wheel` to it. The lessons after
+    07 build in the same way as 07.
+    """
+    solutions = sorted(project.glob("workshop/0[0-7]-*/solution/*Dockerfile"))
+    lessons = {
+        "-".join([path.parts[-3], *path.name.split(".")[:-1]]): path.relative_to(project)
+        for path in solutions
+    }
+    return lessons | {"uv": UV / "Dockerfile", OWN: Path("Dockerfile")}
 
 
 class Project:
@@ -43,16 +59,9 @@ class Project:
         self._files: dict[Path, bytes] = {}
         self._files_with_dependency: dict[Path, bytes] = {}
 
-    @staticmethod
-    def techniques(root: Path) -> list[str]:
-        """Return the names of the techniques in a workshop, the project's own last."""
-        return [*sorted(path.parent.name for path in root.glob("workshop/*/Dockerfile")), OWN]
-
     def dockerfile(self, technique: str) -> Path:
         """Return the Dockerfile of a technique."""
-        return self.folder / (
-            "Dockerfile" if technique == OWN else f"workshop/{technique}/Dockerfile"
-        )
+        return self.folder / techniques(self.folder)[technique]
 
     @property
     def app(self) -> Path:

@@ -35,7 +35,7 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
     folder = project(include_workshop=True)
     commit(folder, "before the benchmark")
     before = cache_records()
-    arguments = ("--repeat=1", "--only", "07-cache-mounts", "uv", "project", "--yes", f"--output={tmp_path / 'out'}")
+    arguments = ("--repeat=1", "--only", "05-stages-wheel", "uv", "project", "--yes", f"--output={tmp_path / 'out'}")
     output = check_run("make", "bench", f"ARGS={' '.join(arguments)}", cwd=folder, POETRY_PLUGINS=PLUGINS)
     assert re.search(r"^ *project +\d", output, re.M), output
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -55,10 +55,10 @@ def test_bench_measures_reports_and_cleans_up(project: Render, tmp_path: Path) -
     heading, ruler, *lines = (tmp_path / "out" / "results.md").read_text().splitlines()[2:]
     assert heading.count("|") == ruler.count("|") == 11
     assert [line.split("|")[1].strip() for line in lines] == [
-        "07-cache-mounts",
+        "05-stages-wheel",
         "uv",
         "project",
-        "to the best of 04-08",
+        "to the best article",
         "to uv",
     ]
     assert ET.parse(tmp_path / "out" / "results.svg").getroot().tag.endswith("svg")  # noqa: S314 # it is our own
