@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.nginx import NGINX
 from tests.support.projects import PARSERS, Render, texts
-from tests.support.template import CHOICES, HAZARDS, SERVERS, STACKS, TECHNIQUES, VARIABLES
+from tests.support.template import CHOICES, HAZARDS, LESSONS, SERVERS, STACKS, VARIABLES
 from tools.questionnaire import versions
 
 PYTHONS = (CHOICES["python_version"][0], CHOICES["python_version"][-1])
@@ -101,16 +101,40 @@ FILES_OF_KUBERNETES = {
 }
 FILES_OF_WORKSHOP = {
     "workshop/.gitignore",
+    "workshop/02-layers/Dockerfile.dockerignore",
+    "workshop/02-layers/solution/Dockerfile.dockerignore",
+    "workshop/05-stages/solution/wheel.Dockerfile",
+    "workshop/11-ci/build.sh",
+    "workshop/11-ci/solution/build.sh",
     "workshop/README.md",
-    "workshop/bench.py",
-    "workshop/builder.py",
+    "workshop/bench/README.md",
+    "workshop/bench/bench.py",
+    "workshop/bench/builder.py",
+    "workshop/bench/packages.txt",
+    "workshop/bench/project.py",
+    "workshop/bench/report.py",
+    "workshop/bench/uv/.gitignore",
+    "workshop/bench/uv/Dockerfile",
+    "workshop/bench/uv/Dockerfile.dockerignore",
+    "workshop/check/__main__.py",
+    "workshop/check/attempt.py",
+    "workshop/check/ci.py",
+    "workshop/check/copies.py",
+    "workshop/check/engine.py",
+    "workshop/check/facts.py",
+    "workshop/check/goals.py",
+    "workshop/check/lessons.py",
     "workshop/check/pictures.py",
-    "workshop/packages.txt",
-    "workshop/project.py",
-    "workshop/report.py",
-    "workshop/uv/.gitignore",
-    "workshop/uv/Dockerfile.dockerignore",
-    *(f"workshop/{technique}/Dockerfile" for technique in TECHNIQUES),
+    "workshop/check/prepare.py",
+    "workshop/check/progress.py",
+    "workshop/prepare/Dockerfile",
+    "workshop/prepare/Dockerfile.dockerignore",
+    "workshop/prepare/index.py",
+    "workshop/reference.json",
+    "workshop/ruff.toml",
+    *(f"workshop/{lesson}/README.md" for lesson in LESSONS),
+    *(f"workshop/{lesson}/Dockerfile" for lesson in LESSONS if lesson != "11-ci"),
+    *(f"workshop/{lesson}/solution/Dockerfile" for lesson in LESSONS[:11]),
 }
 
 
@@ -146,7 +170,7 @@ def test_files_parse(rendered: tuple[set[str], dict[str, str]]) -> None:
 def test_files_hold_no_jinja(rendered: tuple[set[str], dict[str, str]]) -> None:
     for name, text in rendered[1].items():
         # Expressions of GitHub, and formats of Docker.
-        others = re.sub(r"\$\{\{.*?\}\}|\{\{(json |index )?\.[^{}]+\}\}", "", text)
+        others = re.sub(r"\$\{\{.*?\}\}|\{{2,4}(end|((json|index|join|if) )?\..*?)\}{2,4}", "", text)
         assert not re.search(r"\{%|%\}|\{\{|\}\}|\{#|#\}", others), name
 
 
