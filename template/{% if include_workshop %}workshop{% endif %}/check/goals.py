@@ -206,18 +206,21 @@ def files_belong_to_you(attempt: Attempt) -> None:
     shared = attempt.copy.folder / "shared"
     shared.mkdir(exist_ok=True)
     os.chown(shared, uid, gid)
-    python(IMAGE, "open('/shared/report.txt', 'w').write('done')", f"--volume={shared}:/shared")
-    report = shared / "report.txt"
+    # A file of another user can be deleted from your own folder, but not from a folder of theirs.
+    write = "import os; os.mkdir('/shared/reports'); open('/shared/reports/today.txt', 'w').close()"
+    python(IMAGE, write, f"--volume={shared}:/shared")
+    report = shared / "reports" / "today.txt"
     try:
         if not report.exists():
             raise MissedError(
                 f"its user cannot write there: it is not yours, {uid}. Use APP_UID and APP_GID."
             )
-        owner = report.stat().st_uid
+        owner = report.parent.stat().st_uid
         attempt.figures["files that you cannot delete"] = int(owner != uid)
         if owner != uid:
             raise MissedError(
-                f"report.txt belongs to user {owner}, not to you, {uid}. Use APP_UID and APP_GID."
+                f"the new folder belongs to user {owner}, not to you, {uid}. "
+                "Use APP_UID and APP_GID."
             )
     finally:
         run(
@@ -226,8 +229,8 @@ def files_belong_to_you(attempt: Attempt) -> None:
             f"--volume={shared}:/shared",
             "--entrypoint=rm",
             BASE,
-            "-f",
-            "/shared/report.txt",
+            "-rf",
+            "/shared/reports",
         )
 
 
