@@ -1,5 +1,6 @@
 #!/bin/sh
-# The job of a CI system: it builds the image IMAGE of the folder and pushes it. Docker knows nothing but the base image.
+# The job of a CI system. It builds the image $IMAGE from the project's Dockerfile and
+# pushes it. The machine has no image except the base image.
 set -eu
 
 docker build --tag "$IMAGE" --push \
