@@ -35,7 +35,7 @@ class Attempt:
         password: The password of the private index.
         marker: A text in the files that belong in no image.
         options: More options of each build.
-        log: The logs of all builds.
+        log: The logs of all builds, each with the sizes of the layers.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Attempt:
             raise MissedError(f"the build failed: {done.error}")
         self.is_built = True
         self._layers = None
+        self.log += f"\n{engine.history(IMAGE)}\n"
         self.figures["image, MB"] = (
             int(engine.docker("image", "inspect", "--format={{.Size}}", IMAGE)) / 1e6
         )

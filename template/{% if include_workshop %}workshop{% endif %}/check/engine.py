@@ -127,6 +127,11 @@ def build(folder: Path, dockerfile: Path, tag: str, *options: str) -> Build:
     return Build(done.returncode == 0, time.monotonic() - start, done.stdout)
 
 
+def history(image: str) -> str:
+    """Return the size of each layer of an image and the step that made it, the last layer first."""
+    return docker("history", "--no-trunc", "--format={{.Size}} {{.CreatedBy}}", image)
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer of an image: its files."""
