@@ -101,7 +101,8 @@ def leaves_out_private_files(attempt: Attempt) -> None:
             {name for path in holding for name in path.split("/") if name.startswith(".")}
         )
         raise MissedError(
-            f"{' and '.join(names)} is in a layer: list it in Dockerfile.dockerignore."
+            f"a layer contains {', '.join(names)}. "
+            "Copy only what the image needs, or list them in Dockerfile.dockerignore."
         )
 
 
