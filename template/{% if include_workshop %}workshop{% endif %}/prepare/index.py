@@ -59,6 +59,8 @@ class Index(SimpleHTTPRequestHandler):
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "text/html" if kind == "simple" else "application/zip")
         self.send_header("Content-Length", str(len(body)))
+        if kind == "files" and body:
+            self.send_header("Cache-Control", "max-age=365000000, immutable")  # as PyPI does
         self.end_headers()
         self.wfile.write(body)
 
@@ -73,7 +75,7 @@ def page(files: list[Path]) -> bytes:
 
 
 def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:
-    """Write a wheel with a module or more, and its metadata."""
+    """Write a wheel with a module or more, and its metadata. Each time, it is the same file."""
     metadata = f"{name}-{version}.dist-info"
     content = files | {
         f"{metadata}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
@@ -82,7 +84,7 @@ def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) ->
     }
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for path, text in content.items():
-            wheel.writestr(path, text)
+            wheel.writestr(zipfile.ZipInfo(path), text)
 
 
 def next_release(version: str) -> str:
@@ -107,7 +109,7 @@ def write_next_release(folder: Path, locked: Path) -> None:
                 )
             elif item.filename == f"{old}RECORD":
                 content = b""
-            wheel.writestr(item.filename.replace(old, new), content)
+            wheel.writestr(zipfile.ZipInfo(item.filename.replace(old, new)), content)
 
 
 def invent(packages: Path, requirements: Path, tomorrow: Path, private: Path) -> None:
