@@ -57,7 +57,7 @@ def find(number: str) -> Lesson:
         EngineError: There is none.
     """
     for lesson in LESSONS:
-        if number in (lesson.number, lesson.number.lstrip("0"), lesson.name):
+        if number.zfill(2) in (lesson.number, lesson.name):
             return lesson
     raise engine.EngineError(f"There is no lesson {number}: `make workshop` shows the lessons.")
 
@@ -100,7 +100,7 @@ def check(lesson: Lesson, solution: list[Path], folder: Path) -> tuple[bool, pro
             text = str(goal.__doc__).partition("\n")[0].rstrip(".")
             try:
                 goal(attempt)
-            except MissedError as error:
+            except (MissedError, engine.NotStartedError) as error:
                 print(f"  ✗ {text}: {error}", flush=True)
                 solved = False
                 if not attempt.is_built:
@@ -156,9 +156,8 @@ def main() -> int:
             return 0
         print(f"{lesson.title}: {'the solution' if given.solution else 'your files'}", flush=True)
         try:
-            with tempfile.TemporaryDirectory(prefix=".check-", dir=WORKSHOP) as folder:
-                solution = lesson.solution if given.solution else []
-                solved, figures = check(lesson, solution, Path(folder))
+            folder = Path(tempfile.mkdtemp(prefix=".check-", dir=WORKSHOP))
+            solved, figures = check(lesson, lesson.solution if given.solution else [], folder)
         finally:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
@@ -172,7 +171,7 @@ if __name__ == "__main__":
         signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
-    except engine.EngineError as error:
+    except (engine.EngineError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -133,6 +133,12 @@ class Attempt:
         return holding
 
     @property
-    def packages(self) -> dict[str, tuple[str, float]]:
-        """Return the Python packages in the image: the version and the time of installation."""
-        return {name: found for layer in self.layers for name, found in layer.packages().items()}
+    def packages(self) -> dict[str, set[tuple[str, float]]]:
+        """Return the Python packages in the image: each version and its time of installation."""
+        found: dict[str, tuple[str, str, float]] = {}
+        for layer in self.layers:
+            found |= layer.packages()
+        packages: dict[str, set[tuple[str, float]]] = {}
+        for name, version, time in found.values():
+            packages.setdefault(name, set()).add((version, time))
+        return packages

@@ -21,9 +21,10 @@ RESPONSE = (
     if FRAMEWORK == "flask"
     else "starlette.responses import StreamingResponse as Response"
 )
+ROUTER = "routes" if FRAMEWORK == "flask" else "app"
 SLOW_ROUTE = f'''
 
-@{"routes" if FRAMEWORK == "flask" else "app"}.get("{SLOW_PATH}")
+@{ROUTER}.get("{SLOW_PATH}")
 def slow():
     import time
     from {RESPONSE}
@@ -48,9 +49,13 @@ class Copy:
         """
         self.folder = folder
         self._unique = time.time_ns() // 10**6
-        if not APP.exists():
-            raise EngineError(f"The workshop needs the service of a new project: {APP} is missing.")
-        shutil.copytree(PROJECT, folder, ignore=LEFT_OUT)
+        if not APP.exists() or f"\n{ROUTER} = " not in APP.read_text(encoding="utf-8"):
+            raise EngineError(
+                f"The workshop needs the service of a new project, with `{ROUTER}` in {APP}."
+            )
+        shutil.copytree(PROJECT, folder, ignore=LEFT_OUT, symlinks=True)
+        self.test.parent.mkdir(exist_ok=True)
+        self.test.touch()
         with self.app.open("a", encoding="utf-8") as app:
             app.write(SLOW_ROUTE)
 
@@ -58,6 +63,11 @@ class Copy:
     def app(self) -> Path:
         """Return the module with the routes."""
         return self.folder / APP.relative_to(PROJECT)
+
+    @property
+    def test(self) -> Path:
+        """Return a module of tests, which no image needs."""
+        return self.folder / "tests" / "test_edited.py"
 
     def plant(self, marker: str) -> None:
         """Write files that belong in no image, with a marker in each."""

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -17,14 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from facts import LABEL, PORT
+from facts import BASE, LABEL, PORT, WORKSHOP
 
-SECONDS_TO_START = 20
+SECONDS_TO_START = 30
 SECONDS_TO_BUILD = 300
 
 
 class EngineError(Exception):
     """A command of Docker failed. The message is one line for the user."""
+
+
+class NotStartedError(EngineError):
+    """Docker cannot start the container of an image."""
 
 
 def run(*arguments: str | Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
@@ -43,7 +48,8 @@ def run(*arguments: str | Path, seconds: float = 120) -> subprocess.CompletedPro
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=seconds,
             check=False,
         )
@@ -57,12 +63,12 @@ def docker(*arguments: str | Path, seconds: float = 120) -> str:
     """Run docker, which must succeed, and return its output.
 
     Raises:
-        EngineError: It failed. The message ends with the last line of its output.
+        EngineError: It failed. The message ends with the line of its output that says why.
     """
     done = run(*arguments, seconds=seconds)
     if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-        raise EngineError(f"docker {arguments[0]} failed: {last}")
+        lines = re.findall(r"^(?!Run 'docker ).*\S", done.stdout, re.MULTILINE)
+        raise EngineError(f"docker {arguments[0]} failed: {(lines or ['no output'])[-1]}")
     return done.stdout.strip()
 
 
@@ -85,7 +91,7 @@ class Build:
         words = " ".join(re.findall(r"Successfully installed (.*)", self.log)).split()
         found = [word.rpartition("-")[0] for word in words]
         found += re.findall(r" - (?:Installing|Updating) (\S+) \(", self.log)
-        found += re.findall(r" \+ ([\w.-]+)==", self.log)
+        found += re.findall(r" [+~] ([\w.-]+)==", self.log)
         return {normalized(name) for name in found}
 
     @property
@@ -104,11 +110,19 @@ def normalized(name: str) -> str:
 
 
 def builder() -> str:
-    """Return the name of the builder that belongs to the engine, which has the engine's images."""
+    """Return the name of the builder that belongs to the engine, which has the engine's images.
+
+    Raises:
+        EngineError: Docker has no Buildx.
+    """
+    if run("buildx", "version").returncode:
+        raise EngineError("Docker Buildx is missing: https://docs.docker.com/go/buildx/")
     return "default" if "DOCKER_HOST" in os.environ else docker("context", "show")
 
 
-def build(folder: Path, dockerfile: Path, tag: str, *options: str) -> Build:
+def build(
+    folder: Path, dockerfile: Path, tag: str, *options: str, seconds: float = SECONDS_TO_BUILD
+) -> Build:
     """Build an image as `docker build` does.
 
     Args:
@@ -116,6 +130,7 @@ def build(folder: Path, dockerfile: Path, tag: str, *options: str) -> Build:
         dockerfile: The Dockerfile.
         tag: The name of the image.
         options: More options.
+        seconds: The time limit.
 
     Returns:
         The build, whether it succeeded or not.
@@ -123,7 +138,7 @@ def build(folder: Path, dockerfile: Path, tag: str, *options: str) -> Build:
     command = ("buildx", "build", f"--builder={builder()}", "--progress=plain", "--network=host")
     start = time.monotonic()
     named = (f"--file={dockerfile}", f"--tag={tag}")
-    done = run(*command, *named, *options, folder, seconds=SECONDS_TO_BUILD)
+    done = run(*command, *named, *options, folder, seconds=seconds)
     return Build(done.returncode == 0, time.monotonic() - start, done.stdout)
 
 
@@ -138,13 +153,17 @@ class Layer:
 
     files: list[tarfile.TarInfo]
 
-    def packages(self) -> dict[str, tuple[str, float]]:
-        """Return the Python packages in the layer: the version and the time of installation."""
+    def packages(self) -> dict[str, tuple[str, str, float]]:
+        """Return the Python packages in the layer by path: name, version, time of installation."""
         found = (
-            (re.search(r"([^/]+)-([^/-]+)\.dist-info/METADATA$", file.name), file.mtime)
+            (re.search(r"([^/]+)-([^/-]+)\.dist-info/METADATA$", file.name), file)
             for file in self.files
         )
-        return {normalized(match[1]): (match[2], time) for match, time in found if match}
+        return {
+            file.name: (normalized(match[1]), match[2], file.mtime)
+            for match, file in found
+            if match
+        }
 
 
 def own_layers(image: str, base: str, needle: bytes = b"") -> tuple[list[Layer], list[str]]:
@@ -247,11 +266,15 @@ def container(image: str, *options: str) -> Iterator[Container]:
     Args:
         image: The image.
         options: Options of `docker run`.
+
+    Raises:
+        NotStartedError: Docker cannot start it, for example because the program of CMD is missing.
     """
-    started = docker(
-        "run", "--detach", f"--label={LABEL}", f"--publish=127.0.0.1::{PORT}", *options, image
-    )
-    identity = started.splitlines()[-1]
+    own = ("--detach", f"--label={LABEL}", f"--publish=127.0.0.1::{PORT}")
+    try:
+        identity = docker("run", *own, *options, image).splitlines()[-1]
+    except EngineError as error:
+        raise NotStartedError(str(error)) from error
     try:
         published = run("port", identity, f"{PORT}/tcp").stdout
         port = re.search(r":(\d+)$", published, re.MULTILINE)
@@ -268,8 +291,13 @@ def python(image: str, code: str, *options: str) -> subprocess.CompletedProcess[
 
 
 def remove_everything() -> None:
-    """Remove the containers and the images that checks created."""
+    """Remove the containers, the images and the folders that checks created."""
     for kind, remove in (("container", ["rm", "--volumes"]), ("image", ["image", "rm"])):
         listed = run(kind, "ls", "--all", "--quiet", f"--filter=label={LABEL}")
         if listed.returncode == 0 and (found := sorted(set(listed.stdout.split()))):
             run(*remove, "--force", *found)
+    for folder in WORKSHOP.glob(".check-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # with files that belong to the user of a container
+            mount = f"--volume={WORKSHOP}:/workshop"
+            run("run", "--rm", mount, "--entrypoint=rm", BASE, "-rf", f"/workshop/{folder.name}")

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from engine import EngineError, build, docker, run
 from facts import BASE, CI_IMAGE, INDEX, INDEX_PORT, LABEL, PROJECT, REGISTRY_IMAGE, WORKSHOP
 
+SECONDS_TO_FETCH = 1800
 # The label of the index with the state that it was built from.
 STATE = "workshop-state"
 
 
 def state() -> str:
-    """Return a hash of the files that the prepared images depend on."""
-    files = [
-        PROJECT / "pyproject.toml",
-        PROJECT / "poetry.lock",
-        *sorted((WORKSHOP / "prepare").iterdir()),
-    ]
+    """Return a hash of the files that the prepared images depend on.
+
+    An edit of pyproject.toml that changes no dependency needs no other packages.
+    """
+    files = [PROJECT / "poetry.lock", *sorted((WORKSHOP / "prepare").iterdir())]
     return hashlib.sha256(
         b"".join(file.read_bytes() for file in files if file.is_file())
     ).hexdigest()
@@ -44,11 +44,12 @@ def prepare() -> None:
     for image in (CI_IMAGE, REGISTRY_IMAGE):
         if run("image", "inspect", image).returncode:
             print(f"Fetching {image}", flush=True)
-            docker("pull", "--quiet", image, seconds=1200)
+            docker("pull", "--quiet", image, seconds=SECONDS_TO_FETCH)
     for target, tag in (("base", BASE), ("index", INDEX)):
         print(f"Building {tag}", flush=True)
         options = (f"--target={target}", f"--label={STATE}={state()}")
-        done = build(PROJECT, WORKSHOP / "prepare" / "Dockerfile", tag, *options)
+        dockerfile = WORKSHOP / "prepare" / "Dockerfile"
+        done = build(PROJECT, dockerfile, tag, *options, seconds=SECONDS_TO_FETCH)
         if not done.succeeded:
             raise EngineError(f"{tag} was not built: {done.error}")
 
@@ -79,7 +80,7 @@ def index(
     connect = f"import socket; socket.create_connection(('{address}', {INDEX_PORT}))"
     try:
         while run("exec", INDEX, "python", "-c", connect).returncode:
-            if not docker("ps", "--quiet", f"--filter=name={INDEX}"):
+            if docker("inspect", "--format={{.State.Running}}", INDEX) != "true":
                 raise EngineError(f"Port {INDEX_PORT} is in use: stop the program that uses it.")
         yield
     finally:

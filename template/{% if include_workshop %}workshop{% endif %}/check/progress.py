@@ -28,10 +28,10 @@ def load(file: Path = FILE) -> dict[str, Result]:
     """Return the results by lesson. A file that cannot be read counts as none."""
     try:
         return {
-            name: Result(**result)
+            name: Result(bool(result["solved"]), dict(result["start"]), dict(result["yours"]))
             for name, result in json.loads(file.read_text(encoding="utf-8")).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
 
 
