@@ -17,13 +17,13 @@ from pathlib import Path
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import REPOSITORY, check_build
+from tests.support.servers import STAND_INS, copy_engine
 from tools.questionnaire import base_image, versions
 
 REGISTRY = "localhost:5000"
 BASE = f"{REGISTRY}/{base_image()}"
 ACT = "0.2.89"
 TRIVY = "0.0.8"  # of the package that contains the program
-PROGRAMS = ("docker", "dockerd", "docker-proxy", "containerd", "containerd-shim-runc-v2", "ctr")
 DOCKERFILE = f"""
 FROM {base_image()}
 RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends \\
@@ -37,12 +37,6 @@ RUN git config --system user.name Test && git config --system user.email test@ex
     && git config --system init.defaultBranch main
 CMD ["sh", "-c", "docker-registry serve /etc/runner/registry.yml & python /etc/runner/osv.py & \\
     git daemon --base-path=/srv --export-all --reuseaddr & exec dockerd --feature=containerd-snapshotter=true"]
-"""
-REGISTRY_YML = """
-version: 0.1
-log: {level: error}
-storage: {filesystem: {rootdirectory: /var/lib/registry}, delete: {enabled: true}}
-http: {addr: ":5000"}
 """
 # Knows one vulnerability: https://github.com/advisories/GHSA-jjg7-2v4v-x38h
 OSV = """
@@ -116,21 +110,13 @@ ACTIONS = {
 
 def write_context(folder: Path) -> None:
     """Write the build context of the machine's image."""
-    for name in ("programs", "plugins", "actions"):
-        (folder / name).mkdir()
-    for program in PROGRAMS:
-        if found := shutil.which(program):
-            shutil.copy(found, folder / "programs")
-    info = json.loads(check_run("docker", "info", "--format={{json .ClientInfo.Plugins}}", cwd=ROOT))
-    for plugin in info:
-        if plugin["Name"] in {"buildx", "compose"}:
-            shutil.copy(plugin["Path"], folder / "plugins")
+    copy_engine(folder)
     for name, (inputs, script) in ACTIONS.items():
         (folder / "actions" / name).mkdir(parents=True)
         step = {"shell": "bash", "run": textwrap.dedent(script)}
         action = {"name": name, "inputs": {key: {} for key in inputs}, "runs": {"using": "composite", "steps": [step]}}
         (folder / "actions" / name / "action.yml").write_text(json.dumps(action))
-    (folder / "registry.yml").write_text(REGISTRY_YML)
+    shutil.copy(STAND_INS["registry"] / "registry.yml", folder)
     (folder / "osv.py").write_text(OSV)
     (folder / "Dockerfile").write_text(DOCKERFILE)
 
