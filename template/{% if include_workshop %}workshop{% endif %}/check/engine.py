@@ -96,12 +96,12 @@ class Build:
 
     @property
     def error(self) -> str:
-        """Return the line of the log that says why the build failed."""
-        lines: list[str] = re.findall(r"^#\d+ (?:[\d.]+ )?(.*\S)", self.log, re.MULTILINE)
-        failed = next((number for number, line in enumerate(lines) if line.startswith("ERROR:")), 0)
-        if failed and not re.match(r"\[|CACHED|DONE", lines[failed - 1]):
-            return lines[failed - 1]
-        return lines[failed] if failed else self.log.strip().rpartition("\n")[2]
+        """Return the line of the log that says why the build failed: the last of its step."""
+        failed = re.search(r"^#(\d+) ERROR: (.*)", self.log, re.MULTILINE)
+        if not failed:
+            return self.log.strip().rpartition("\n")[2]
+        output = re.findall(rf"^#{failed[1]} [\d.]+ (.*\S)", self.log, re.MULTILINE)
+        return str(output[-1]) if output else failed[2]
 
 
 def normalized(name: str) -> str:
