@@ -93,7 +93,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 # Folders whose tests share a process: they measure time, share a machine that starts slowly, or share names of images.
-TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/", "tests/docker/recipes/")
+TOGETHER = ("tests/docker/timed/", "tests/docker/pipelines/", "tests/docker/recipes/", "tests/docker/workshop/")
 
 
 class FoldersAndFiles(LoadScopeScheduling):

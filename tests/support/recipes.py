@@ -16,6 +16,7 @@ import doctest
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.support.commands import ROOT, by_hand, check_run, run
 from tests.support.made import Made
@@ -52,17 +53,23 @@ class Block:
 
 
 def read(page: str) -> Iterator[Block]:
-    """Yield the blocks of a page, in their order.
+    """Yield the blocks of a recipe, in their order.
 
     Args:
         page: The name of the page, without its suffix.
+    """
+    yield from blocks(FOLDER / f"{page}.md")
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Yield the blocks of a page, in their order.
 
     Raises:
         ValueError: A line that starts like a fence has an unknown form.
     """
     headings: list[str] = []
     above = ["", "", ""]  # the last three lines
-    lines = iter(enumerate((FOLDER / f"{page}.md").read_text(encoding="utf-8").splitlines(), start=1))
+    lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
     for number, line in lines:
         if heading := re.fullmatch(r"(##+) (.+)", line):
             level = len(heading[1]) - 2
@@ -70,12 +77,27 @@ def read(page: str) -> Iterator[Block]:
         elif line.lstrip().startswith("```"):
             fence = FENCE.fullmatch(line)
             if not fence:
-                raise ValueError(f"{page}.md:{number}: not a fence of a recipe: {line}")
+                raise ValueError(f"{page.name}:{number}: not a fence of a recipe: {line}")
             content = iter(lambda: next(lines)[1], "```")
             text = "".join(f"{one}\n" for one in content)
             named = FILE.fullmatch(above[1]) if above[0] == above[2] == "" else None
             yield Block(fence[1], named[1] if named else "", text, tuple(headings), number)
         above = [*above[1:], line]
+
+
+def check_output(quoted: str, output: str, place: str) -> None:
+    """Check that commands printed the output that a page quotes.
+
+    Args:
+        quoted: The output on the page.
+        output: The output of the commands.
+        place: The file and the line of the page.
+
+    Raises:
+        AssertionError: They are different.
+    """
+    is_same = doctest.OutputChecker().check_output(quoted, output, doctest.ELLIPSIS)
+    assert is_same, f"{place}: the page quotes\n{quoted}\nbut the commands print\n{output}"
 
 
 def edited(text: str, diff: str) -> str:
@@ -134,7 +156,7 @@ class RecipeProject(Made):
             elif block.language == "sh":
                 output = self._execute(block)
             elif block.language == "text" and output is not None:
-                self._compare(block, output)
+                check_output(self._with_port(block.text), output, self._place(block))
                 output = None
 
     def _execute(self, block: Block) -> str:
@@ -144,10 +166,6 @@ class RecipeProject(Made):
         assert result.returncode == 0, f"{self._place(block)}: {shown}\n{result.stdout}"
         self.commands += 1
         return result.stdout
-
-    def _compare(self, block: Block, output: str) -> None:
-        is_same = doctest.OutputChecker().check_output(self._with_port(block.text), output, doctest.ELLIPSIS)
-        assert is_same, f"{self._place(block)}: the page quotes\n{block.text}\nbut the commands print\n{output}"
 
     def _write(self, block: Block) -> None:
         path = self.folder / block.file

@@ -7,7 +7,6 @@ internet that pipelines use: the databases of vulnerabilities, and the actions o
 import base64
 import json
 import re
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ RUN git config --system user.name Test && git config --system user.email test@ex
 CMD ["sh", "-c", "docker-registry serve /etc/runner/registry.yml & python /etc/runner/osv.py & \\
     git daemon --base-path=/srv --export-all --reuseaddr & exec dockerd --feature=containerd-snapshotter=true"]
 """
+REGISTRY_YML = (STAND_INS["registry"] / "registry.yml").read_text()
 # Knows one vulnerability: https://github.com/advisories/GHSA-jjg7-2v4v-x38h
 OSV = """
 import http.server, json
@@ -116,7 +116,7 @@ def write_context(folder: Path) -> None:
         step = {"shell": "bash", "run": textwrap.dedent(script)}
         action = {"name": name, "inputs": {key: {} for key in inputs}, "runs": {"using": "composite", "steps": [step]}}
         (folder / "actions" / name / "action.yml").write_text(json.dumps(action))
-    shutil.copy(STAND_INS["registry"] / "registry.yml", folder)
+    (folder / "registry.yml").write_text(REGISTRY_YML)
     (folder / "osv.py").write_text(OSV)
     (folder / "Dockerfile").write_text(DOCKERFILE)
 

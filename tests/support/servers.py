@@ -1,4 +1,4 @@
-"""Servers that the recipes and the workshop name, such as PostgreSQL: official images, or stand-ins from Debian packages.
+"""Servers that recipes and the workshop name, such as PostgreSQL: official images, or stand-ins from Debian packages.
 
 A stand-in has the name, the user, the variables and the paths of the official image. It is built from a folder of
 `stand_ins`, and only on a machine that has no image of this name and cannot pull it.
@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,10 +57,10 @@ def build_stand_in(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def servers(compose: str) -> Iterator[None]:
-    """Provide the servers that a text names as `image:`, and remove the stand-ins afterwards."""
+def servers(names: Iterable[str]) -> Iterator[None]:
+    """Provide images of servers, and remove the stand-ins afterwards."""
     built = []
-    for name in images(compose):
+    for name in names:
         folder = STAND_INS.get(name.rpartition("/")[2].partition(":")[0])
         if folder and not has_image(name):
             build_stand_in(folder, name)

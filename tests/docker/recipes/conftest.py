@@ -9,7 +9,7 @@ import pytest
 from tests.support.commands import ROOT, commit, run
 from tests.support.docker import PROCESS, free_port
 from tests.support.recipes import FOLDER, RecipeProject
-from tests.support.servers import servers
+from tests.support.servers import images, servers
 from tests.support.updates import copy
 
 
@@ -22,7 +22,7 @@ def new_project(released: Path, tmp_path: Path) -> Iterator[Callable[[str, str],
     with ExitStack() as stack:
 
         def create(page: str, framework: str) -> RecipeProject:
-            stack.enter_context(servers((FOLDER / f"{page}.md").read_text(encoding="utf-8")))
+            stack.enter_context(servers(images((FOLDER / f"{page}.md").read_text(encoding="utf-8"))))
             folder = tmp_path / f"recipe-{page}-{PROCESS}"
             copy(released, "1.0.0", folder, app_name="my-service", framework=framework)
             commit(folder, "start from the template")
