@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/installed ## Install the locked tools into .venv, verified by hash
@@ -66,6 +66,10 @@ bench-servers: setup ## Measure the servers under load, for the documentation
 .PHONY: bench-replicas
 bench-replicas: setup ## Measure replicas behind nginx and their memory, for the documentation
 	@$(BIN)/python -W ignore -m tools.replicas
+
+.PHONY: workshop-figures
+workshop-figures: setup ## Measure the lessons of the workshop, for their pages
+	@$(BIN)/python -W ignore -m tools.workshop
 
 .PHONY: release
 release: setup ## Date the changelog's news as VERSION=1.2.0, commit and tag it; pushing the tag publishes it

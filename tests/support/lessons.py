@@ -90,7 +90,7 @@ class Learner:
         command = ("bash", "-euo", "pipefail", "-c", commands)
         result = run(*command, cwd=self.folder, POETRY_PLUGINS=PLUGINS)
         if made := re.search(r"^make workshop (LESSON=.*)", commands, re.MULTILINE):
-            missed = {self.goals()[text] for text in re.findall(r"^  ✗ (.+?): ", result.stdout, re.MULTILINE)}
+            missed = {self.goals()[text] for text in re.findall(r"^  ✗ (.+)$", result.stdout, re.MULTILINE)}
             checked = Checked(result.returncode == 0, missed, result.stdout, time.monotonic() - start)
             self.checks.setdefault(made[1].strip(), []).append(checked)
         return result.returncode, result.stdout

@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import tempfile
@@ -47,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--prepare", action="store_true", help="fetch everything that the lessons need"
     )
+    parser.add_argument("--figures", type=Path, help="write the measurements to this file as JSON")
     return parser.parse_args()
 
 
@@ -101,7 +103,8 @@ def check(lesson: Lesson, solution: list[Path], folder: Path) -> tuple[bool, pro
             try:
                 goal(attempt)
             except (MissedError, engine.NotStartedError) as error:
-                print(f"  ✗ {text}: {error}", flush=True)
+                sentence = str(error)
+                print(f"  ✗ {text}\n    {sentence[:1].upper()}{sentence[1:]}", flush=True)
                 solved = False
                 if not attempt.is_built:
                     break
@@ -162,6 +165,8 @@ def main() -> int:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             engine.remove_everything()
+        if given.figures:
+            given.figures.write_text(json.dumps(figures), encoding="utf-8")
         report(lesson, figures, is_solution=bool(given.solution), solved=solved)
         return 0 if solved else 1
 

@@ -99,10 +99,10 @@ def has_no_build_tools(attempt: Attempt) -> None:
 
 def leaves_out_private_files(attempt: Attempt) -> None:
     """No layer contains .env, .git or .venv of the project."""
-    if holding := attempt.find(attempt.marker.encode()):
-        names = sorted(
-            {name for path in holding for name in path.split("/") if name.startswith(".")}
-        )
+    holding = attempt.find(attempt.marker.encode())
+    names = sorted({name for path in holding for name in path.split("/") if name.startswith(".")})
+    attempt.figures["private files in a layer"] = len(names)
+    if names:
         raise MissedError(
             f"a layer contains {', '.join(names)}. "
             "Copy only what the image needs, or list them in Dockerfile.dockerignore."
@@ -170,6 +170,7 @@ def _installs_nothing(attempt: Attempt, figure: str, advice: str) -> None:
         for name in attempt.copy.locked()
         if after.get(name) != before.get(name) or name in done.installed()
     }
+    attempt.figures["packages installed again"] = len(again)
     if again:
         raise MissedError(f"it installs {some(sorted(again))}. {advice}")
 
