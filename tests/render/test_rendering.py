@@ -132,6 +132,7 @@ FILES_OF_WORKSHOP = {
     "workshop/prepare/index.py",
     "workshop/reference.json",
     "workshop/ruff.toml",
+    "workshop/teaching.md",
     *(f"workshop/{lesson}/README.md" for lesson in LESSONS),
     *(f"workshop/{lesson}/Dockerfile" for lesson in LESSONS if lesson != "11-ci"),
     *(f"workshop/{lesson}/solution/Dockerfile" for lesson in LESSONS[:11]),
