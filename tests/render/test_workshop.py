@@ -1,14 +1,15 @@
-"""The benchmark of the workshop without Docker: its arguments, its types, its techniques and its list of packages."""
+"""The workshop without Docker: its benchmark, and the faults that its last lesson plants."""
 
 import runpy
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.matrix import slow
 from tests.support.projects import Render
-from tests.support.template import TECHNIQUES
+from tests.support.template import STACKS, TECHNIQUES
 from tests.support.workshop import bench
 
 
@@ -38,3 +39,14 @@ def test_bench_measures_the_solutions_of_the_lessons(render: Render) -> None:
 def test_packages_of_growth_are_enough(render: Render) -> None:
     names = (render(include_workshop=True) / "workshop" / "bench" / "packages.txt").read_text().split()
     assert len(set(names)) == len(names) == 120
+
+
+@pytest.mark.parametrize(("framework", "server"), STACKS)
+def test_last_lesson_plants_four_faults(framework: str, server: str, render: Render) -> None:
+    project = render(framework=framework, server=server, include_workshop=True)
+    own, planted = (
+        Counter((project / name).read_text().splitlines())
+        for name in ("Dockerfile", "workshop/12-this-project/Dockerfile")
+    )
+    assert {line.split()[0] for line in own - planted} == {"HEALTHCHECK", "CMD", "ARG", "USER"}
+    assert [*(planted - own)] == ["COPY pyproject.toml ./", "COPY --from=uv /usr/local/bin/uv /usr/local/bin/"]

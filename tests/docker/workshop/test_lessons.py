@@ -15,10 +15,10 @@ SECONDS = 180
 STARTS = {
     "00": ({"serves"}, "Serve on 0.0.0.0."),
     "01": ({"has_no_development_tools", "has_no_cache"}, "Install only the main group."),
-    "02": ({"leaves_out_private_files", "test_edit_installs_nothing"}, ".env and .git and .venv is in a layer"),
+    "02": ({"leaves_out_private_files", "test_edit_installs_nothing"}, "A layer contains .env, .git, .venv."),
     "03": ({"serves"}, "This release of Poetry no longer has this command."),
     "04": ({"source_edit_installs_nothing"}, "Install the dependencies before you copy the source."),
-    "05": ({"has_no_build_tools"}, "the image has poetry"),
+    "05": ({"has_no_build_tools"}, "The image has poetry"),
     "06": ({"new_dependency_is_downloaded_alone"}, "Keep the downloads in a cache mount."),
     "07": ({"version_bump_installs_nothing"}, "the locked packages, not pyproject.toml"),
     "08": ({"is_not_root", "files_belong_to_you", "code_is_not_writable"}, "belongs to user 0, not to you"),
@@ -26,8 +26,14 @@ STARTS = {
     "10": ({"password_is_nowhere"}, "/root/.netrc"),
     "11": ({"second_job_installs_nothing"}, "Keep the cache of the build in the registry."),
     "12": (
-        {"has_no_build_tools", "version_bump_installs_nothing", "is_not_root", "code_is_not_writable"},
-        "the image has uv",
+        {
+            "has_no_build_tools",
+            "version_bump_installs_nothing",
+            "is_not_root",
+            "code_is_not_writable",
+            "notices_a_hang",
+        },
+        "The image has uv",
     ),
 }
 
