@@ -77,8 +77,12 @@ class Attempt:
         self.options = (f"--secret=id=netrc,src={netrc}",)
 
     def forget_builds(self) -> None:
-        """Build without the cache of earlier builds, as on another machine."""
-        self.options = ("--no-cache",)
+        """Build without the cache of earlier builds, as on another machine.
+
+        The cache tells the steps of builds with another host apart. Without it, the other lessons
+        would find the steps that installed the releases of this lesson's index.
+        """
+        self.options = ("--no-cache", "--add-host=tomorrow:127.0.0.1")
 
     def build_once(self) -> None:
         """Build the image, unless it was built before.
