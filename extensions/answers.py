@@ -16,6 +16,11 @@ from jinja2.ext import Extension
 
 APP_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_NAME_MAX_LENGTH = 64
+# The most that PyPI accepts as a summary: https://github.com/pypi/warehouse/blob/main/warehouse/forklift/forms.py
+DESCRIPTION_MAX_LENGTH = 512
+# Characters that no text may have: control characters, line breaks that YAML changes or that only some tools know, and
+# halves of surrogate pairs.
+BAD_CHARACTERS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 PORTS = range(1024, 65536)
 DEBUG_PORT = 5678
 IDS = range(1, 2**31)
@@ -84,17 +89,27 @@ def app_name_error(app_name: object) -> str:
 
 
 def app_description_error(app_description: object) -> str:
-    """State that the description has a control character other than tab and newline. Any other text is valid."""
-    bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", str(app_description))
+    """State that the description is too long, or has one of the `BAD_CHARACTERS`. Tab and newline are valid."""
+    text = str(app_description)
+    if len(text) > DESCRIPTION_MAX_LENGTH:
+        return f"app_description must have at most {DESCRIPTION_MAX_LENGTH} characters, not {len(text)}."
+    bad = re.search(f"[{BAD_CHARACTERS}]", text)
     return f"app_description must not contain the character {bad[0]!r}." if bad else ""
+
+
+def valid_description(description: str) -> str:
+    """Return the description of a project that moves in as a valid answer: in one line, and cut if it is too long."""
+    return " ".join(re.sub(f"[{BAD_CHARACTERS}]", " ", description).split())[:DESCRIPTION_MAX_LENGTH]
 
 
 def author_name_error(author_name: object) -> str:
     """State that the author's name has a character that an e-mail header cannot have in a name. It may be empty.
 
+    The `BAD_CHARACTERS`, tab and newline are among them.
+
     Source: PEP 621, https://peps.python.org/pep-0621/#authors-maintainers
     """
-    bad = re.search(r'[,<>"@\x00-\x1f\x7f\ud800-\udfff]', str(author_name))
+    bad = re.search(rf'[,<>"@\t\n{BAD_CHARACTERS}]', str(author_name))
     return f"author_name must not contain {bad[0]!r}, as in an e-mail header." if bad else ""
 
 
@@ -177,5 +192,5 @@ class AnswersExtension(Extension):
         """Register the names in Copier's environment."""
         super().__init__(environment)
         environment.filters |= {f"{question}_error": rule for question, rule in RULES.items()}
-        environment.filters["package_name"] = package_name
+        environment.filters |= {"package_name": package_name, "valid_description": valid_description}
         environment.globals["OLDEST_POETRY"] = OLDEST_POETRY

@@ -111,13 +111,14 @@ def with_one_of(characters: str) -> st.SearchStrategy[str]:
 
 
 ALL_CHOICES = {choice for choices in CHOICES.values() for choice in choices}
-CONTROL_CHARACTERS = "".join(chr(code) for code in (*range(9), *range(11, 32), 127))
+CONTROL_CHARACTERS = "".join(chr(code) for code in (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029))
 INVALID: dict[str, st.SearchStrategy[Any]] = {
     "app_name": words.filter(lambda name: not APP_NAME.fullmatch(name))
     | st.from_regex(APP_NAME, fullmatch=True).map(lambda name: name + "-more" * 13)
     | reserved.filter(lambda name: APP_NAME.fullmatch(name) is not None),
-    "app_description": with_one_of(CONTROL_CHARACTERS),
-    "author_name": with_one_of(',<>"@\n'),
+    "app_description": with_one_of(CONTROL_CHARACTERS)
+    | st.text(any_text, min_size=1, max_size=9).map(lambda text: text * 513),
+    "author_name": with_one_of(f',<>"@\t\n{CONTROL_CHARACTERS}'),
     "author_email": st.text(any_text, min_size=1).filter(lambda text: "@" not in text)
     | st.builds("{}@{}@{}".format, words, words, words)
     | with_one_of(" <>,\n").map("a@{}".format)

@@ -21,7 +21,7 @@ from tools.questionnaire import default_answers
 
 REFUSED = [
     *[("app_name", name) for name in ("My App", "app_", "flask", "json", "class", "1st", "", "a" * 65)],
-    ("app_description", "Jos\udce9"),
+    *[("app_description", text) for text in ("Jos\udce9", "one\x85two", "x" * 513)],
     ("python_version", "2.7"),
     *[("poetry_version", version) for version in ("1.8.5", "latest", "2")],
     *[("port", port) for port in ("0", "80", "5678", "70000", "abc")],

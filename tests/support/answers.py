@@ -36,12 +36,14 @@ TROUBLE = [
     "|",
     "%s",
 ]
-any_text = st.characters(exclude_categories=["Cc", "Cs"])
+any_text = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 descriptions = st.one_of(
     st.text(any_text | st.sampled_from("\t\n"), max_size=200),
     st.lists(st.sampled_from(TROUBLE) | st.text(any_text, max_size=5), max_size=20).map("".join),
 )
-author_names = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters=',<>"@'), max_size=40)
+author_names = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters=',<>"@'), max_size=40
+)
 hosts = st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True), min_size=2, max_size=4)
 atoms = st.text(string.ascii_letters + string.digits + "ßé!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=12)
 author_emails = st.just("") | st.builds(

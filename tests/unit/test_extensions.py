@@ -99,9 +99,13 @@ def test_app_name_states_the_broken_rule(name: object, reason: str) -> None:
         (
             answers.author_name_error,
             ["", "Ada Lovelace", "Jürgen O'Neill", "王小明"],
-            ["Lovelace, Ada", "A <a@b>", "a\nb"],
+            ["Lovelace, Ada", "A <a@b>", "a\nb", "a\tb", "a\x85b", "a\u2028b"],
         ),
-        (answers.app_description_error, ["", HAZARDS, "two\nlines"], ["bell \x07", "nul \x00", "return \r"]),
+        (
+            answers.app_description_error,
+            ["", HAZARDS, "two\nlines", "ü" * 512],
+            ["bell \x07", "nul \x00", "return \r", "next line \x85", "separator \u2028", "paragraph \u2029", "x" * 513],
+        ),
     ],
 )
 def test_rule_tells_good_from_bad(rule: Callable[[object], str], good: list[object], bad: list[object]) -> None:
@@ -112,6 +116,15 @@ def test_rule_tells_good_from_bad(rule: Callable[[object], str], good: list[obje
         assert error.startswith(f"{question} must "), answer
         assert error.endswith("."), answer
         assert "\n" not in error, answer
+
+
+@pytest.mark.parametrize(
+    ("description", "answer"),
+    [("Sells\x85things\n\u2028 online\x00", "Sells things online"), ("short 🐍", "short 🐍"), ("ü" * 600, "ü" * 512)],
+)
+def test_description_of_a_project_that_moves_in_becomes_valid(description: str, answer: str) -> None:
+    assert answers.app_description_error(answers.valid_description(description)) == ""
+    assert answers.valid_description(description) == answer
 
 
 SERVERS = {"flask": ["gunicorn", "granian"], "fastapi": ["uvicorn", "granian"]}

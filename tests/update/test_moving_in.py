@@ -81,6 +81,17 @@ def test_python_is_one_that_the_project_supports(released: Path, tmp_path: Path)
     assert "requires-python" not in update(project)
 
 
+def test_description_that_is_no_valid_answer_is_shortened(snapshot: Path, tmp_path: Path) -> None:
+    description = f"Sells\\u0085things{' online' * 100}"
+    pyproject = f'[project]\nname = "my-shop"\nversion = "1"\ndescription = "{description}"\n'
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    move_in(tmp_path, snapshot)
+    recorded = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())["app_description"]
+    assert recorded.startswith("Sells things online online")
+    assert len(recorded) == 512
+    assert (tmp_path / "pyproject.toml").read_text() == pyproject
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -17,7 +17,7 @@ from tests.support.commands import ROOT, check_run, commit, run
 from tests.support.files import replace
 from tests.support.matrix import in_every_run, slow
 from tests.support.projects import NOT_THE_TEMPLATE, Environment, copy_checkout, in_environment
-from tests.support.template import CHOICES, DEFAULTS, HOST_PYTHON, PAIRS, STACKS
+from tests.support.template import CHOICES, DEFAULTS, HAZARDS, HOST_PYTHON, PAIRS, STACKS
 from tests.support.updates import (
     EDITS,
     NEW_LOCK,
@@ -93,10 +93,12 @@ def check_update(
 def test_update_is_a_fresh_copy_with_every_edit(
     framework: str, server: str, ci: str, template: Path, tmp_path: Path
 ) -> None:
-    check_update(template, tmp_path, [edit_everything], {"framework": framework, "server": server, "ci": ci})
+    texts = {"app_description": f"{HAZARDS} \u3000\n\n\ufeff{'long ' * 80}", "author_name": "Zoë\xa0O'Neill \u200d🐍 "}
+    check_update(template, tmp_path, [edit_everything], texts | {"framework": framework, "server": server, "ci": ci})
     commit(tmp_path / "project", "updated")
     update(tmp_path / "project")
     assert changes(tmp_path / "project") == [], "a second update changed files"
+    assert texts.items() <= yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text()).items()
 
 
 def test_update_to_the_other_framework_keeps_what_was_written(template: Path, tmp_path: Path) -> None:
