@@ -17,6 +17,8 @@ TEMPLATE = Path(__file__).parent.parent / "template"
 # The names of the folders in which Copier renders the old and the new version during an update. Both are rendered with
 # recorded answers and for a folder that has no project, and Copier does not say so in another way.
 COPIES = ("copier._main.old_copy.", "copier._main.new_copy.")
+# A name in the answers file. Without quotes, some names are another value in YAML: https://yaml.org/type/bool.html
+RECORDED_NAME = r"""^app_name: (?!(?:null|true|false|yes|no|on|off)\b(?!-))(['"]?)([a-z][a-z0-9-]*)\1 *(?:#.*)?$"""
 # The images and the Makefile need these files. If a project removes its own, it gets the template's. Each has a line by
 # which the template's is recognized.
 NEEDED = {
@@ -68,19 +70,20 @@ def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:
         conf: Copier's settings.
 
     Returns:
-        The names of the `recorded` answers and the recorded `app_name`; the template's files that are `existing` before
-        a new project is made; and whether Copier `compares` versions there, the folder `is_in_repository`, a project
-        `moves_in`, and it `has_own_code` because it moves in now or has moved in before.
+        The names of the `recorded` answers; the recorded `app_name`, empty if it is missing or cannot be a name; the
+        template's files that are `existing` before a new project is made; and whether Copier `compares` versions there,
+        the folder `is_in_repository`, a project `moves_in`, and it `has_own_code` because it moves in now or has moved
+        in before.
     """
     folder = Path(conf["dst_path"])
     recorded = _read(folder, conf["answers_file"])
-    name = re.search(r"^app_name: ['\"]?([a-z0-9-]+)", recorded, re.MULTILINE)
+    name = re.search(RECORDED_NAME, recorded, re.MULTILINE)
     moves_in = not recorded and (folder / "pyproject.toml").is_file()
     moved_in = re.search(r"^own_files:\n(?:- .*\n)*- pyproject.toml$", recorded, re.MULTILINE)
     absolute = folder.resolve()
     return {
         "recorded": re.findall(r"^([a-z]\w*):", recorded, re.MULTILINE),
-        "app_name": name[1] if name else "",
+        "app_name": name[2] if name else "",
         "existing": [] if recorded or moves_in else that_exist(template_files(""), folder),
         "compares": any(part.startswith(COPIES) for part in folder.parts),
         "is_in_repository": any((parent / ".git").exists() for parent in (absolute, *absolute.parents)),

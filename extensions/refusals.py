@@ -82,6 +82,8 @@ def _folder_errors(conf: Mapping[str, Any], destination: Mapping[str, Any]) -> I
             f"{conf['answers_file']} must hold this template's answers, and holds another's: "
             "add --answers-file .copier-answers.docker.yml, to each update too."
         )
+    elif recorded and not destination["app_name"]:  # Copier would replace it by the default
+        yield f"app_name in {conf['answers_file']} must be the name of this project, and is not: restore it from git."
     if not recorded and Path(conf["dst_path"], "docker", "export_lock.py").is_file():
         yield (
             f"{conf['answers_file']} must hold the answers of this project, and is missing: "

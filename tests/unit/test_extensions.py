@@ -256,7 +256,15 @@ def test_answers_of_another_template_are_not_written_over(tmp_path: Path) -> Non
     assert "holds another's: add --answers-file" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["other", "'other'"])
+@pytest.mark.parametrize("name", ["My Shop!", "other extra", "5", "null", "no", "[other]", "''", "'-'"])
+def test_damaged_name_is_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / ANSWERS).write_text(RECORDED.replace("other", name))
+    message = f"app_name in {ANSWERS} must be the name of this project, and is not: restore it from git."
+    assert refusal(tmp_path, known={"app_name": "my-service"}) == message
+    assert refusal(tmp_path, data={"app_name": "other"}) == message
+
+
+@pytest.mark.parametrize("name", ["other", "'other'", '"other"', "other # ours"])
 def test_project_keeps_its_name(name: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, data={"app_name": "json"}).startswith("app_name must not be 'json'")
     (tmp_path / ANSWERS).write_text(RECORDED.replace("other", name))
@@ -264,6 +272,9 @@ def test_project_keeps_its_name(name: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, data={"app_name": "no"}).startswith("app_name must stay 'other' in an existing project")
     (tmp_path / ANSWERS).write_text(RECORDED.replace("other", "json"))
     assert refusal(tmp_path, data={"app_name": "json"}) == "", "a newer version reserves the name"
+    for tricky in ("no-more", "'no'", "nobody"):
+        (tmp_path / ANSWERS).write_text(RECORDED.replace("other", tricky))
+        assert refusal(tmp_path, data={"app_name": tricky.strip("'")}) == ""
 
 
 def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:

@@ -379,6 +379,16 @@ def test_project_is_not_renamed_by_an_answer(template: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow  # unit tests of `app_name` cover the rule
+@pytest.mark.parametrize("damaged", ["My Shop!"])
+def test_project_is_not_renamed_by_damaged_answers(damaged: str, template: Path, tmp_path: Path) -> None:
+    project = copy(template, "1.0.0", tmp_path / "project", app_name="shop")
+    replace(project / ".copier-answers.yml", "app_name: shop\n", f"app_name: {damaged}\n")
+    commit(project, "an edit by hand")
+    message = "app_name in .copier-answers.yml must be the name of this project, and is not: restore it from git."
+    assert refusal(project) == message
+
+
 # --- releases of this repository -------------------------------------------------------------------------------------
 
 
