@@ -1,7 +1,7 @@
 """Reads how to serve the application of a project that moves in. It parses the code and runs none of it."""
 
 import ast
-import os
+import os.path
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 from jinja2.ext import Extension
 
+# In bytes: larger files are skipped, and refusals.py refuses a pyproject.toml or a lock of that size.
+LARGEST = 5_000_000
 CLASSES = {"APIFlask": "flask", "FastAPI": "fastapi", "Flask": "flask", "OpenAPI": "flask"}
 NO_CODE = {"docker", "docs", "node_modules", "site-packages", "test", "tests", "workshop"}
 # A command that starts a server: the application is one of its arguments.
@@ -37,9 +39,14 @@ class Application(NamedTuple):
     name: str
 
 
+def _is_readable(path: Path) -> bool:
+    """Return whether a path is a regular file that is not too large. Reading a FIFO or a device may never end."""
+    return path.is_file() and os.access(path, os.R_OK) and path.stat().st_size <= LARGEST
+
+
 def _read(folder: PurePath, *names: str) -> str:
-    """Return the texts of those of some files that exist, after each other."""
-    paths = [path for name in names for path in sorted(Path(folder).glob(name)) if path.is_file()]
+    """Return the texts of those of some files that can be read, after each other."""
+    paths = [path for name in names for path in sorted(Path(folder).glob(name)) if _is_readable(path)]
     return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in paths)
 
 
@@ -47,7 +54,7 @@ def _toml(text: str) -> dict[str, Any]:
     """Return the content of a TOML document, or an empty table if it is invalid."""
     try:
         return tomllib.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested too deeply
         return {}
 
 
@@ -56,6 +63,16 @@ def _table(content: object, *names: str) -> dict[str, Any]:
     for name in names:
         content = content.get(name) if isinstance(content, dict) else None
     return content if isinstance(content, dict) else {}
+
+
+def _list(content: object) -> list[Any]:
+    """Return an array of a TOML document, or an empty one for any other value."""
+    return content if isinstance(content, list) else []
+
+
+def _packages(lock: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the packages in a lock by their names."""
+    return {str(_table(package).get("name")): _table(package) for package in _list(lock.get("package"))}
 
 
 def _distribution(requirement: object) -> str:
@@ -68,8 +85,8 @@ def _dependencies(pyproject: Mapping[str, Any]) -> set[str]:
     poetry = _table(pyproject, "tool", "poetry")
     groups = [poetry, *_table(poetry, "group").values()]
     tables = [_table(group, key) for group in groups for key in ("dependencies", "dev-dependencies")]
-    lists = [_table(pyproject, "project").get("dependencies", []), *_table(pyproject, "dependency-groups").values()]
-    return {_distribution(name) for entries in (*tables, *lists) for name in entries}
+    lists = [_table(pyproject, "project").get("dependencies"), *_table(pyproject, "dependency-groups").values()]
+    return {_distribution(name) for entries in (*tables, *map(_list, lists)) for name in entries}
 
 
 def _allows(versions: str, version: str) -> bool:
@@ -92,10 +109,18 @@ def _code(folder: PurePath) -> dict[PurePath, ast.Module]:
         folders[:] = [name for name in kept if not Path(at, name, "pyvenv.cfg").exists()]
         for path in (Path(at, name) for name in sorted(files) if name.endswith(".py")):
             try:
-                code[path.relative_to(folder)] = ast.parse(path.read_bytes())
-            except (SyntaxError, ValueError):
+                code[path.relative_to(folder)] = ast.parse(path.read_bytes() if _is_readable(path) else b"")
+            except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two if it is nested too deeply
                 continue
     return code
+
+
+def _text(module: ast.Module) -> str:
+    """Return the code of a module in the form of `ast.unparse`, or an empty string if it is nested too deeply."""
+    try:
+        return f"{ast.unparse(module)}\n"
+    except RecursionError:
+        return ""
 
 
 def _called(node: ast.AST | None) -> str:
@@ -136,7 +161,7 @@ def _root(folder: PurePath, path: PurePath, module: ast.Module, started: Sequenc
 
     def count(root: PurePath) -> int:
         at = {Path(folder, root, name.partition(".")[0]) for name in names}
-        return sum(one.with_suffix(".py").exists() or one.is_dir() for one in at)
+        return sum(os.path.exists(f"{one}.py") or os.path.isdir(one) for one in at)  # of any length
 
     return max(roots, key=lambda root: (count(root), _dotted(path.relative_to(root)) in modules, root == package))
 
@@ -162,7 +187,7 @@ def _served(applications: Iterator[Application], started: Sequence[str]) -> Appl
 
 def _compiled(lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the locked packages with wheels for certain versions of CPython, and the tags of all their wheels."""
-    files = {package["name"]: package.get("files", []) for package in lock.get("package", [])}
+    files = {name: package.get("files") for name, package in _packages(lock).items()}
     files |= _table(lock, "metadata", "files")  # where Poetry 1.1 wrote them
     tags = {name: re.findall(r"-(cp3\d+|none-any|abi3)", str(entries)) for name, entries in files.items()}
     return {name: found for name, found in tags.items() if "abi3" not in found and {*found} - {"none-any"}}
@@ -193,13 +218,13 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
         `required` ones, `dependencies` with their locked versions, `compiled` ones, `routes`, and `system_packages`.
     """
     pyproject, code = _toml(_read(folder, "pyproject.toml")), _code(folder)
-    poetry, text = _table(pyproject, "tool", "poetry"), "".join(f"{ast.unparse(module)}\n" for module in code.values())
+    poetry, text = _table(pyproject, "tool", "poetry"), "".join(map(_text, code.values()))
     about = poetry | _table(pyproject, "project")
     versions = str(about.get("requires-python", _table(poetry, "dependencies").get("python", "")))
     allowed = [version for version in pythons if _allows(versions, version)]
     lock = _toml(_read(folder, "poetry.lock"))
     compiled = _compiled(lock)
-    in_lock = {str(package["name"]): str(package["version"]) for package in lock.get("package", [])}
+    in_lock = {name: str(package.get("version", "")) for name, package in _packages(lock).items()}
     dependencies = {name: in_lock.get(name, "") for name in sorted(_dependencies(pyproject))}
     pins = _read(folder, ".python-version", "Dockerfile*")
     started = START.findall(_read(folder, *STARTED_IN))
@@ -209,7 +234,7 @@ def read_project(folder: PurePath, pythons: Sequence[str], python: str) -> dict[
     places = [Path(folder, at, name.replace("-", "_")) for at in ("", "src")]
     # A project without a backend is no package. The one of Poetry before 1.0 would install Poetry.
     backend = str(_table(pyproject, "build-system").get("build-backend", "poetry.masonry"))
-    has_package = "packages" in poetry or any(at.is_dir() or at.with_suffix(".py").exists() for at in places)
+    has_package = "packages" in poetry or any(os.path.isdir(at) or os.path.exists(f"{at}.py") for at in places)
     variables = VARIABLE.findall(text)
     for body in SETTINGS.findall(text):
         prefix = "".join(re.findall(r"\benv_prefix'?(?: = |=|: )'(\w*)'", body)[:1])

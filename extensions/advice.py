@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, pass_context
 from jinja2.ext import Extension
 
+LARGEST = 5_000_000  # bytes, as in adopting.py
 # The script that checks in the build whether a lock is stale. The same code checks it here.
 EXPORT_LOCK = Path(__file__).parent.parent / "template" / "docker" / "export_lock.py"
 # The markers that an update writes around lines that both sides changed. Git's diff3 style adds the original lines.
@@ -27,9 +28,9 @@ COMPILERS = {"build-essential", "cargo", "cmake", "curl", "g++", "gcc", "git", "
 
 
 def _read(folder: PurePath, name: str) -> str:
-    """Return the text of a file, or an empty string if there is no such file."""
+    """Return the text of a regular file that is not too large, or an empty string if there is no such file."""
     path = Path(folder, name)
-    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() and path.stat().st_size <= LARGEST else ""
 
 
 def _has(folder: PurePath, name: str, pattern: str) -> bool:
@@ -41,7 +42,7 @@ def _is_fresh(pyproject: str, lock: str) -> bool:
     """Return whether a lock matches a pyproject.toml. It does not match an invalid one."""
     try:
         content_hash = runpy.run_path(str(EXPORT_LOCK))["content_hash"](tomllib.loads(pyproject))
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError, TypeError):
         return False
     return f'content-hash = "{content_hash}"' in lock
 

@@ -4,6 +4,7 @@
 https://copier.readthedocs.io/en/stable/creating/#_copier_conf. Only `COPIES` below is not.
 """
 
+import os.path
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from jinja2 import Environment
 from jinja2.ext import Extension
 
+LARGEST = 5_000_000  # bytes, as in adopting.py
 TEMPLATE = Path(__file__).parent.parent / "template"
 # The names of the folders in which Copier renders the old and the new version during an update. Both are rendered with
 # recorded answers and for a folder that has no project, and Copier does not say so in another way.
@@ -45,9 +47,9 @@ SAME_FILES = (
 
 
 def _read(folder: PurePath, name: object) -> str:
-    """Return the text of a file, or an empty string if there is no such file."""
+    """Return the text of a regular file that is not too large, or an empty string if there is no such file."""
     path = Path(folder, str(name))
-    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() and path.stat().st_size <= LARGEST else ""
 
 
 def template_files(package_name: str) -> list[str]:
@@ -59,8 +61,8 @@ def template_files(package_name: str) -> list[str]:
 
 
 def that_exist(names: Iterable[str], folder: PurePath) -> list[str]:
-    """Return the files that exist in a folder."""
-    return [name for name in names if Path(folder, name).exists()]
+    """Return the files that exist in a folder. A link exists even if its target does not."""
+    return [name for name in names if os.path.lexists(Path(folder, name))]
 
 
 def read_destination(conf: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,10 @@ TEMPLATE = Path(__file__).parent.parent
 DEFINITIONS = (TEMPLATE / "copier.yml", TEMPLATE / "data" / "facts.yml", TEMPLATE / "data" / "computed.yml")
 # Questions whose answers every version of this template has recorded.
 RECORDED = {"app_name", "poetry_version", "user_uid"}
-# Recorded values that no one is asked for.
+# Recorded values that no one is asked for, and the types of the facts about a project's code.
 HIDDEN = {"own_code", "own_files"}
+OWN_CODE = {"app_import": str, "has_starter": bool, "is_package": bool, "root": str, "variables": list}
+LARGEST = 5_000_000  # bytes, as in adopting.py
 
 
 def _near(word: str, words: Sequence[str]) -> str:
@@ -74,6 +76,27 @@ def _rule_errors(context: Context, answers: Mapping[str, object]) -> Iterator[st
             yield f"{question} must be one of {', '.join(choices[question])}, not {str(answer)!r}{hint}."
 
 
+def _damages(context: Context, questions: Sequence[str]) -> Iterator[str]:
+    """State which recorded values have another type than those that the template writes."""
+    own_files, own_code = context.get("own_files", []), context.get("own_code", {})
+    restore = f"restore {context['_copier_conf']['answers_file']} from git."
+    for name in (name for name in questions if not isinstance(context.get(name, ""), str | int | float)):
+        yield f"{name} must be one value, not {context[name]!r}: {restore}"
+    if not isinstance(own_files, list) or not all(isinstance(name, str) for name in own_files):
+        yield f"own_files must be a list of files, not {own_files!r}: {restore}"
+    if not isinstance(own_code, dict) or not all(isinstance(own_code.get(k, t()), t) for k, t in OWN_CODE.items()):
+        yield f"own_code must be facts about the code, not {own_code!r}: {restore}"
+
+
+def _file_errors(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """State which of some files cannot be read. Copier would wait for a FIFO without end, and fail for a folder."""
+    for name in names:
+        if Path(folder, name).exists() and not Path(folder, name).is_file():
+            yield f"{name} must be a file, and is not: move it away."
+        elif Path(folder, name).exists() and Path(folder, name).stat().st_size > LARGEST:
+            yield f"{name} must have at most {LARGEST // 10**6} MB: move it away."
+
+
 def _folder_errors(conf: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
     """State why Copier cannot write to the folder: it would overwrite files, or stop halfway."""
     recorded, pyproject = destination["recorded"], Path(conf["dst_path"], "pyproject.toml")
@@ -91,7 +114,7 @@ def _folder_errors(conf: Mapping[str, Any], destination: Mapping[str, Any]) -> I
         )
     try:
         tomllib.loads(pyproject.read_text(encoding="utf-8") if pyproject.is_file() else "")
-    except ValueError as error:
+    except (OSError, RecursionError, ValueError) as error:
         yield f"pyproject.toml must be readable as TOML, but is not: {error}."
     if conf["defaults"] and not conf["overwrite"] and destination["existing"]:
         existing = ", ".join(destination["existing"])
@@ -101,7 +124,7 @@ def _folder_errors(conf: Mapping[str, Any], destination: Mapping[str, Any]) -> I
 def _unknown_errors(answers: Mapping[str, object], questions: Sequence[str]) -> Iterator[str]:
     """State that an answer is to no question. Copier would drop it, or use it for a computed value."""
     for name in answers:
-        if name not in questions and not name.startswith("_") and name not in HIDDEN:
+        if name not in questions and name not in HIDDEN:
             near = _near(name, questions)
             hint = f"did you mean {near}?" if near else f"the questions are {', '.join(questions)}."
             yield f"{name!r} is not a question of this template: {hint}"
@@ -136,11 +159,11 @@ def _contradictions(context: Context, answers: Mapping[str, Any], folder: Path) 
         yield f"python_version must be one of {', '.join(allowed)}: pyproject.toml has {project['range']!r}."
 
 
-def _errors(context: Context) -> Iterator[str]:
+def _errors(context: Context, questions: Sequence[str]) -> Iterator[str]:
     """State everything that is wrong with the folder, the given and the recorded answers, in the order to fix it."""
     conf, destination, project = context["_copier_conf"], context["destination"], context["project"]
-    rules = (name.removesuffix("_error") for name in context.environment.filters if name.endswith("_error"))
-    questions, settings = sorted({*rules, *context["choices"]}), conf["settings"].defaults
+    settings, files = conf["settings"].defaults, context.environment.filters["template_files"]("")
+    yield from _file_errors(conf["dst_path"], [str(conf["answers_file"]), *files])
     yield from _folder_errors(conf, destination)
     yield from _unknown_errors(conf["data"], questions)
     named = {"app_name": project["name"]} if destination["moves_in"] and project["name"] else {}
@@ -149,6 +172,7 @@ def _errors(context: Context) -> Iterator[str]:
     framework = context.get("framework", settings.get("framework", context["default_framework"]))
     yield server_refusal(context, context.get("server", settings.get("server")), framework)
     yield from _contradictions(context, conf["data"], conf["dst_path"])
+    yield from _damages(context, questions)
     # Copier would replace a recorded answer that is no longer valid by the default.
     for question in (name for name in questions if name in context and name != "app_name"):
         for error in _rule_errors(context, {question: context[question]}):
@@ -163,9 +187,12 @@ def refuse_bad_answers(context: Context) -> str:
     Raises:
         UndefinedError: Something is wrong. The message is one sentence.
     """
-    if not context["destination"]["compares"]:  # the answers of an update were checked before
-        for error in filter(None, _errors(context)):
-            raise UndefinedError(error)
+    rules = (name.removesuffix("_error") for name in context.environment.filters if name.endswith("_error"))
+    questions = sorted({*rules, *context["choices"]})
+    # An update first renders the old version with the recorded answers.
+    errors = _damages if context["destination"]["compares"] else _errors
+    for error in filter(None, errors(context, questions)):
+        raise UndefinedError(error)
     return ""
 
 

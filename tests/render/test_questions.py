@@ -1,5 +1,6 @@
 """The questionnaire: prompts, answers given in advance, error messages, and `make new`."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from copier import run_copy
 from copier.errors import UserMessageError
 
 from tests.support import updates
-from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.commands import ROOT, check_run, commit, run, time_limit
 from tests.support.matrix import in_every_run, slow
 from tests.support.projects import Render, check_answers
 from tests.support.template import CHOICES, COPIER_YML, DEFAULTS, PAIRS, QUESTIONS, STACKS
@@ -251,6 +252,14 @@ def test_files_in_the_way_of_a_new_project_stop_what_must_not_ask(copy: Copy, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
     assert copy(tmp_path, overwrite=True) == ""
     assert "# my-service" in (tmp_path / "README.md").read_text()
+
+
+def test_fifo_in_the_way_stops_before_anything_is_written(copy: Copy, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "README.md")
+    with time_limit(60):
+        message = copy(tmp_path, overwrite=True)
+    assert message == "README.md must be a file, and is not: move it away."
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_lost_answers_are_asked_back(copy: Copy, project: Render) -> None:

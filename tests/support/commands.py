@@ -3,6 +3,7 @@
 import io
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -62,6 +63,26 @@ def printed() -> Iterator[io.StringIO]:
     text = io.StringIO()
     with redirect_stdout(text), redirect_stderr(text):
         yield text
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Stop a `with` statement that takes longer, also one that waits for a file.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not finished after {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def commit(folder: Path, message: str, tag: str = "") -> None:

@@ -1,6 +1,23 @@
 """Functions that edit files."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+
+
+def make_huge_file(path: Path) -> None:
+    """Make a file of 8 GB that needs no space on the disk."""
+    path.touch()
+    os.truncate(path, 2**33)
+
+
+# Make something at a path that is no file that a program can read to its end.
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "FIFO": os.mkfifo,
+    "folder": Path.mkdir,
+    "endless file": lambda path: path.symlink_to("/dev/zero"),
+    "huge file": make_huge_file,
+}
 
 
 def replace(file: Path, old: str, new: str) -> None:

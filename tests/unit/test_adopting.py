@@ -1,5 +1,6 @@
 """The facts that the extensions find in a project that moves in, and the steps that they print."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from extensions.adopting import read_project
 from extensions.advice import moving_in_steps
 from extensions.destination import files_in_the_way, import_root
 from tests.support.adopters import FACTORY, application, poetry_1, poetry_2
-from tests.support.commands import check_run
+from tests.support.commands import check_run, time_limit
+from tests.support.files import NO_FILES
 from tests.support.template import CHOICES
 
 FASTAPI, FLASK, CREATE_APP = application("fastapi"), application("flask"), FACTORY.format("")
@@ -63,6 +65,40 @@ def read(folder: Path, files: dict[str, str], pyproject: str = "") -> dict[str, 
 def test_application_is_found(files: dict[str, str], app_import: str, root: str, tmp_path: Path) -> None:
     project = read(tmp_path, files)
     assert (project["app_import"], project["root"]) == (app_import, root)
+
+
+def test_what_cannot_be_read_is_skipped(tmp_path: Path) -> None:
+    for kind, make in NO_FILES.items():
+        for name in (f"{kind}.py", f"Dockerfile.{kind}", f"README.{kind}", f"{kind}.old"):
+            make(tmp_path / name)
+        (tmp_path / f"of {kind}").mkdir()
+        make(tmp_path / f"of {kind}" / ".gitignore")
+    os.mkfifo(tmp_path / "poetry.lock")
+    code = {
+        "good.py": FLASK,
+        "chain.py": f"x = {' + '.join(['y'] * 50_000)}\n",
+        "deep.py": f"x = {'-' * 50_000}1\n",
+        "brackets.py": f"x = {'[' * 50_000}{']' * 50_000}\n",
+        "long.py": f"import {'x' * 300}\n" + FLASK,
+    }
+    with time_limit(60):
+        facts = read(tmp_path, code, poetry_2("flask"))
+        assert facts["app_import"] == "good:app"
+        assert moving_in_steps(context(tmp_path, facts), [])
+
+
+@pytest.mark.parametrize("value", ["5", '""', "[5]", "[[1]]", "{ a = 5 }", "true"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("project", "project.dependencies", "project.name", "dependency-groups", "dependency-groups.dev"),
+        *("tool.poetry.dependencies", "tool.poetry.group", "tool.poetry.group.dev", "build-system.build-backend"),
+    ],
+)
+def test_value_of_another_type_is_skipped(name: str, value: str, tmp_path: Path) -> None:
+    lock = f"package = {value}\n"
+    facts = read(tmp_path, {"main.py": FASTAPI, "poetry.lock": lock}, f"{name} = {value}\n")
+    assert facts["app_import"] == "main:app"
 
 
 def test_application_that_is_named_is_imported_from_where_it_is(tmp_path: Path) -> None:
@@ -234,14 +270,19 @@ OURS = """
 DOCKERFILE = 'ARG RUNTIME_PACKAGES=""\nARG BUILD_PACKAGES=""\nENV HEALTH_PATH={}\nFROM base AS production\n'
 
 
+def context(folder: Path, project: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that the steps of a project with these facts depend on."""
+    values = {"_copier_conf": {"dst_path": folder}, "project": project, "required": OURS, "server": "uvicorn"}
+    return {**values, "recopy": "copier recopy", "has_starter": False}
+
+
 def steps(
     folder: Path, files: dict[str, str], pyproject: str, own: tuple[str, ...] = (), starter: bool = False
 ) -> list[str]:
     """Return the remaining steps after a project with these files has moved in."""
     project = read(folder, files, pyproject)
-    context = {"_copier_conf": {"dst_path": folder}, "project": project, "required": OURS, "server": "uvicorn"}
     in_the_way = files_in_the_way(["pyproject.toml", *own], folder)
-    return moving_in_steps({**context, "recopy": "copier recopy", "has_starter": starter}, in_the_way)
+    return moving_in_steps({**context(folder, project), "has_starter": starter}, in_the_way)
 
 
 def test_steps_are_those_that_are_left(tmp_path: Path) -> None:

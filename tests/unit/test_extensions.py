@@ -16,7 +16,8 @@ from jinja2 import Environment
 from jinja2.exceptions import UndefinedError
 
 from extensions import adopting, advice, answers, destination, quoting, refusals
-from tests.support.commands import ROOT
+from tests.support.commands import ROOT, time_limit
+from tests.support.files import NO_FILES
 from tests.support.template import HAZARDS
 
 
@@ -182,6 +183,7 @@ def refusal(folder: Path, known: Mapping[str, object] | None = None, **changed: 
         ({"framework": "django"}, "framework must be one of flask, fastapi, not 'django'."),
         ({"port": "80"}, "port must be a whole number from 1024 to 65535, not '80'."),
         ({"app_description": None}, "app_description must be one value, not None."),
+        ({"_folder_name": "x"}, "'_folder_name' is not a question of this template: did you mean author_name?"),
         ({"prot": 1}, "'prot' is not a question of this template: did you mean port?"),
         ({"app_import": "shop:app"}, "app_import must not be given for a new project, which gets its own application."),
     ],
@@ -243,6 +245,48 @@ def test_pyproject_that_cannot_be_read_is_refused_in_one_sentence(content: bytes
     error = refusal(tmp_path)
     assert re.fullmatch(r"pyproject\.toml must be readable as TOML, but is not: [^\n]+\.", error)
     assert steps_of_an_update(tmp_path)[0].endswith("run make lock.")
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("name", ["pyproject.toml", ANSWERS, "Dockerfile", "docs/dependencies.md"])
+def test_what_cannot_be_read_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    NO_FILES[kind](tmp_path / name)
+    reason = "have at most 5 MB" if kind == "huge file" else "be a file, and is not"
+    with time_limit(10):
+        assert refusal(tmp_path, overwrite=True) == f"{name} must {reason}: move it away."
+
+
+def test_link_to_nothing_is_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").symlink_to("pyproject.toml")
+    (tmp_path / "README.md").symlink_to("nothing")
+    assert refusal(tmp_path).startswith("README.md, pyproject.toml must not exist yet: ")
+    assert destination.own_files(tmp_path, "a") == ["README.md", "pyproject.toml", "tests"]
+
+
+def test_pyproject_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"x = {'[' * 5000}{']' * 5000}\n")
+    error = refusal(tmp_path)
+    assert re.fullmatch(r"pyproject\.toml must be readable as TOML, but is not: [^\n]+\.", error)
+    assert steps_of_an_update(tmp_path)[0].endswith("run make lock.")
+
+
+@pytest.mark.parametrize("folder", ["project", "copier._main.old_copy.x"])
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("own_files", 5, "be a list of files, not 5"),
+        ("own_files", "README.md", "be a list of files, not 'README.md'"),
+        ("own_files", ["README.md", 5], "be a list of files, not ['README.md', 5]"),
+        ("own_code", [], "be facts about the code, not []"),
+        ("own_code", {"root": 5}, "be facts about the code, not {'root': 5}"),
+        ("port", None, "be one value, not None"),
+        ("app_description", ["a"], "be one value, not ['a']"),
+    ],
+)
+def test_damaged_record_is_refused(name: str, value: object, must: str, folder: str, tmp_path: Path) -> None:
+    """Use the folder of a project, and the one of the old version, which an update renders first."""
+    assert refusal(tmp_path / folder, known={name: value}) == f"{name} must {must}: restore {ANSWERS} from git."
 
 
 RECORDED = "app_name: other\npoetry_version: 2.5.1\nuser_uid: 1000\n"
