@@ -15,8 +15,10 @@ from jinja2.ext import Extension
 LARGEST = 5_000_000
 CLASSES = {"APIFlask": "flask", "FastAPI": "fastapi", "Flask": "flask", "OpenAPI": "flask"}
 NO_CODE = {"docker", "docs", "node_modules", "site-packages", "test", "tests", "workshop"}
-# A command that starts a server: the application is one of its arguments.
-START = re.compile(r"\b(?:uvicorn|gunicorn|granian|hypercorn)\b.*?[\s\"']([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?![\w.:/])")
+# A command that starts a server: the application is one of its arguments. The limits keep the time linear.
+START = re.compile(
+    r"\b(?:uvicorn|gunicorn|granian|hypercorn)\b.{0,300}?[\s\"']([A-Za-z_][\w.]{0,99}:[A-Za-z_]\w{0,99})(?![\w.:/])"
+)
 STARTED_IN = ("Dockerfile*", "Procfile", "*compose*.y*ml*", "*.sh*", "Makefile*", "README*")
 # Variables that the images and the entrypoint set, or that the template's own files read.
 SET = {"FLASK_APP", "GRACEFUL_TIMEOUT", "HOME", "HOST", "MAX_REQUESTS", "PATH", "PORT", "WEB_CONCURRENCY"}
@@ -27,7 +29,7 @@ APT_INSTALL = re.compile(r"apt(?:-get)? install((?:\\\n|[ \t\w.+-])+)")
 # As ast.unparse writes them: a route, and a variable with its default. Pydantic reads settings from variables.
 ROUTE = re.compile(r"@app(?:lication)?\.(?:get|route)\('(/[^'<{]*)'")
 VARIABLE = re.compile(r"(?:environ\[|getenv\(|environ\.get\()'(\w+)'(?:[\])](?! = )|(, ))")
-SETTINGS = re.compile(r'^class \w+\(.*Settings.*\):\n(?:    """(?s:.*?)"""\n)?((?:    .*\n|\n)*)', re.MULTILINE)
+SETTINGS = re.compile(r'^class \w+\((?=.*Settings).*\):\n(?:    """(?s:.*?)"""\n)?((?:    .*\n|\n)*)', re.MULTILINE)
 FIELD = re.compile(r"^    (\w+): [^=\n]+(?: = Field\((?:\.\.\.|\)|(?!.*\bdefault)\w+=).*|( = ).*)?$", re.MULTILINE)
 
 
@@ -97,7 +99,7 @@ def _allows(versions: str, version: str) -> bool:
         signs = {"<": minor < number, "<=": minor <= number, ">": minor > number, "!=": minor != number}
         return signs.get(sign, minor >= number if sign in {"^", ">=", "~="} else minor == number)
 
-    parts = [re.findall(r"([!<=>^~]*)\s*3\.(\d+)", part) for part in re.split(r"\|\|?", versions)]
+    parts = [re.findall(r"([!<=>^~]{0,3}) {0,9}3\.(\d+)", part) for part in re.split(r"\|\|?", versions)]
     return any(all(holds(sign, int(number)) for sign, number in clauses) for clauses in parts)
 
 

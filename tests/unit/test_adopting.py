@@ -87,6 +87,16 @@ def test_what_cannot_be_read_is_skipped(tmp_path: Path) -> None:
         assert moving_in_steps(context(tmp_path, facts), [])
 
 
+@pytest.mark.parametrize("text", ["uvicorn ", "uvicorn a:", "apt install ", "FROM "])
+def test_long_lines_are_read_in_linear_time(text: str, tmp_path: Path) -> None:
+    files = {
+        "Dockerfile": text * 100_000,
+        "main.py": f"class {'Settings' * 50_000}(Settings, {'Settings' * 50_000}): x\n",
+    }
+    with time_limit(30):
+        assert read(tmp_path, files, f'[project]\nrequires-python = "{"=" * 100_000}"\n')["app_import"] == ""
+
+
 @pytest.mark.parametrize("value", ["5", '""', "[5]", "[[1]]", "{ a = 5 }", "true"])
 @pytest.mark.parametrize(
     "name",

@@ -338,6 +338,34 @@ def test_own_files_are_those_that_the_template_has_too(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("start", ["", "<<<<<<< before updating\n||||||| last update\n=======\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<<<<<<< before updating\n",
+        "||||||| last update\n",
+        "=======\n",
+        "<<<<<<< before updating\n||||||| last update\n",
+        "<<<<<<< before updating\n=======\n",
+        "plain\n",
+    ],
+)
+def test_conflicts_are_found_in_linear_time(start: str, line: str) -> None:
+    text = start + line * (1_000_000 // len(line))
+    with time_limit(10):
+        assert advice.CONFLICT.sub(r"\1", text) == text
+
+
+@pytest.mark.parametrize("ours", ["", "a\n", "a\nb\n"])
+@pytest.mark.parametrize("original", ["", "||||||| last update\n", "||||||| last update\no\n"])
+@pytest.mark.parametrize("theirs", ["", "c\n", "Title\n=======\n", "c\n||||||| d\n"])
+def test_each_side_of_a_conflict_is_found(ours: str, original: str, theirs: str) -> None:
+    one = f"<<<<<<< before updating\n{ours}{original}=======\n{theirs}>>>>>>> after updating\n"
+    text = f"<<<<<<< before updating\nstray\n{one}between\n{one}\n"
+    sides = [advice.CONFLICT.sub(side, text) for side in (r"\1", r"\2")]
+    assert sides == [f"<<<<<<< before updating\nstray\n{side}between\n{side}\n" for side in (ours, theirs)]
+
+
 CONFLICT = "<<<<<<< before updating\n{}\n=======\n{}\n>>>>>>> after updating\n"
 
 
