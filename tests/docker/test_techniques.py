@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import PLUGINS, PROCESS, check_build, container
-from tests.support.matrix import in_every_run
 from tests.support.projects import Render
 from tests.support.template import CHOICES, TECHNIQUES
 
@@ -15,7 +14,8 @@ TAG = f"technique-test:{PROCESS}"
 CASES = itertools.product([name for name in TECHNIQUES if name != "project"], CHOICES["framework"])
 
 
-@pytest.mark.parametrize(("name", "framework"), in_every_run([("uv", "fastapi")], CASES))
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "framework"), CASES)
 def test_technique_builds_and_serves(name: str, framework: str, project: Render) -> None:
     folder, file = project(framework=framework, include_workshop=True), f"--file={TECHNIQUES[name]}"
     if name == "uv":

@@ -75,15 +75,18 @@ def test_site_has_every_page(site: Path) -> None:
     assert names - {page.relative_to(site) for page in site.rglob("*.html")} == set()
 
 
+@pytest.mark.slow
 def test_pages_load_without_errors(visits: Visits) -> None:
     assert found(visits, "errors") == {}
 
 
+@pytest.mark.slow
 def test_pages_request_nothing_from_other_hosts(visits: Visits, address: str) -> None:
     requests = {url for visit in visits.values() for url in visit["requests"]}
     assert {url for url in requests if not url.startswith(address)} == set()
 
 
+@pytest.mark.slow
 def test_links_lead_to_files_and_anchors(visits: Visits, site: Path, address: str) -> None:
     dead = set()
     for page, visit in visits.items():
@@ -97,19 +100,23 @@ def test_links_lead_to_files_and_anchors(visits: Visits, site: Path, address: st
     assert dead == set()
 
 
+@pytest.mark.slow
 def test_pages_have_one_heading_and_described_images(visits: Visits) -> None:
     assert {page: visit["headings"] for page, visit in visits.items() if len(visit["headings"]) != 1} == {}
     assert found(visits, "undescribed") == {}
 
 
+@pytest.mark.slow
 def test_pages_fit_the_width_of_the_window(visits: Visits) -> None:
     assert [page for page, visit in visits.items() if visit["isWide"]] == []
 
 
+@pytest.mark.slow
 def test_workshop_is_used_with_the_keyboard(visits: Visits) -> None:
     assert found(visits, "folded") == {}
     assert found(visits, "unreached") == {}
 
 
+@pytest.mark.slow
 def test_workshop_is_printed_without_navigation_and_with_solutions(visits: Visits) -> None:
     assert found(visits, "misprinted") == {}

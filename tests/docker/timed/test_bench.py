@@ -91,6 +91,7 @@ def test_bench_interrupted_leaves_nothing_behind(moment: str, project: Render) -
     assert check_run("git", "status", "--porcelain", "--ignored", cwd=folder) == ""
 
 
+@pytest.mark.slow
 def test_bench_asks_before_it_shares_a_builder(render: Render) -> None:
     result = run(*bench(render(include_workshop=True), "--only", "project", "--repeat=1"), cwd=ROOT)
     shares = "the engine's is shared" in " ".join(result.stdout.split())
