@@ -162,6 +162,18 @@ ERROR: failed to build: failed to solve: process "/bin/sh -c poetry --version" d
 """,
         "/bin/sh: 1: poetry: not found",
     ),
+    "error with a hint": (
+        """
+#9 [4/5] RUN uv pip install --system h11
+#9 0.551 error: The interpreter at /usr is externally managed, and indicates the following:
+#9 0.551
+#9 0.551   See /usr/share/doc/python3.14/README.venv for more information.
+#9 0.551
+#9 0.551 hint: Virtual environments were not considered due to the `--system` flag
+#9 ERROR: process "/bin/sh -c uv pip install --system h11" did not complete successfully: exit code: 2
+""",
+        "error: The interpreter at /usr is externally managed, and indicates the following:",
+    ),
     "file missing": (
         """
 #7 [internal] load build context

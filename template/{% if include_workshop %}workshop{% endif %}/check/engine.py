@@ -96,12 +96,16 @@ class Build:
 
     @property
     def error(self) -> str:
-        """Return the line of the log that says why the build failed: the last of its step."""
+        """Return the line of the log that says why the build failed.
+
+        It is the last error that the step printed, or the last line if it does not name errors.
+        """
         failed = re.search(r"^#(\d+) ERROR: (.*)", self.log, re.MULTILINE)
         if not failed:
             return self.log.strip().rpartition("\n")[2]
         output = re.findall(rf"^#{failed[1]} [\d.]+ (.*\S)", self.log, re.MULTILINE)
-        return str(output[-1]) if output else failed[2]
+        errors = [line for line in output if line.lower().startswith("error")]
+        return str((errors or output or [failed[2]])[-1])
 
 
 def normalized(name: str) -> str:
