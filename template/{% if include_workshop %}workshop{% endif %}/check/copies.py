@@ -76,13 +76,21 @@ class Copy:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"# {marker}\n", encoding="utf-8")
 
-    def edit(self, file: Path) -> str:
-        """Append a comment to a file, and return the comment."""
+    def edit_test(self) -> None:
+        """Append a comment to a module of tests."""
         self._unique += 1
-        comment = f"# edit {self._unique}"
-        with file.open("a", encoding="utf-8") as edited:
-            edited.write(f"{comment}\n")
-        return comment
+        with self.test.open("a", encoding="utf-8") as edited:
+            edited.write(f"# edit {self._unique}\n")
+
+    def edit_source(self) -> str:
+        """Add a path to the application, and return it."""
+        self._unique += 1
+        path = f"/workshop/edit-{self._unique}"
+        with self.app.open("a", encoding="utf-8") as edited:
+            edited.write(
+                f'\n\n@{ROUTER}.get("{path}")\ndef edit_{self._unique}():\n    return {{}}\n'
+            )
+        return path
 
     def bump_version(self) -> str:
         """Change the version and a linter setting in pyproject.toml, and return the version."""

@@ -132,19 +132,21 @@ def has_the_locked_versions(attempt: Attempt) -> None:
 def test_edit_installs_nothing(attempt: Attempt) -> None:
     """An edit of a test installs nothing again."""
     attempt.build_once()
-    attempt.copy.edit(attempt.copy.test)
+    attempt.copy.edit_test()
     _installs_nothing(
         attempt, "rebuild after an edit of a test, s", "Copy only what the image needs."
     )
 
 
 def source_edit_installs_nothing(attempt: Attempt) -> None:
-    """An edit of the source installs no dependency again, and is in the image."""
-    comment = attempt.copy.edit(attempt.copy.app)
+    """An edit of the source installs no dependency again, and the service has it."""
+    attempt.build_once()
+    path = attempt.copy.edit_source()
     advice = "Install the dependencies before you copy the source."
     _installs_nothing(attempt, "rebuild after an edit of the source, s", advice)
-    if not attempt.find(comment.encode()):
-        raise MissedError("the image has the source before the edit.")
+    with container(IMAGE) as service:
+        if not service.responds() or service.get(path)[0] != http.HTTPStatus.OK:
+            raise MissedError("the service runs the source from before the edit.")
 
 
 def version_bump_installs_nothing(attempt: Attempt) -> None:
