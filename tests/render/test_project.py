@@ -82,6 +82,40 @@ def test_linters_find_a_planted_fault(
     assert re.search(rf"\.Failed\n- hook id: {hook}$", result.stdout, re.M), result.stdout
 
 
+@pytest.mark.parametrize(
+    ("folder", "options", "end", "fault", "hook"),
+    [
+        ("", ["--exit-zero", "--help"], ".py", "import os\n", "ruff-check"),
+        ("", ["--exit-zero", "--help"], ".py", "x = [ 1 ]\n", "ruff-format"),
+        ("", ["--no-fail", "--help"], ".Dockerfile", "FROM a\nRUN cd /tmp && sudo ls\n", "hadolint"),
+        ("", ["-x", "--help"], ".sh", "#!/bin/sh\necho $unquoted\n", "shellcheck"),
+        ("", ["--negate", "--help"], ".md", "<<<<<<< before updating\n", "conflict-markers"),
+        ("", ["-r"], ".rej", "@@ -1 +1 @@\n", "rejected-patches"),
+        ("/.gitignore", ["-f", "x=y", "--version"], "", "*.sqlite3\n", "dockerignore"),
+    ],
+)
+def test_linters_read_files_of_any_name(
+    folder: str, options: list[str], end: str, fault: str, hook: str, environment: Environment, project: Render
+) -> None:
+    """Plant a fault in files that have the name of an option, or of something for a shell to do."""
+    root = project()
+    names = [*options, "a b", "it's", 'say "x"', "two\nlines", "$(touch ran)", "`touch ran`;touch ran", "é", "%s", "*"]
+    command = ("pre-commit", "run", "--all-files", hook)
+    variables = in_environment(environment("fastapi", "uvicorn"))
+    check_run("git", "init", "--quiet", cwd=root)
+    for name in names:
+        file = root / f"{name}{folder}{end}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(fault)
+        check_run("git", "add", "--all", cwd=root)
+        result = run(*command, cwd=root, **variables)
+        assert result.returncode == 1, f"{file}\n{result.stdout}"
+        assert re.search(rf"\.Failed\n- hook id: {hook}$", result.stdout, re.M), result.stdout
+        assert "usage" not in result.stdout.lower(), result.stdout
+        check_run("git", "rm", "-rfq", "--", str(file), cwd=root)
+    assert not (root / "ran").exists()
+
+
 # A folder, a line of its .gitignore file, and the equivalent line of .dockerignore.
 IGNORED = [
     ("", "local.sqlite3", "**/local.sqlite3"),
