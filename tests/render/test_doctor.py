@@ -1,9 +1,11 @@
 """`make doctor`: one line for each check, how to fix each problem, and an exit code."""
 
+import shlex
 import socket
 from pathlib import Path
 
 import pytest
+from copier import run_copy
 
 from tests.support.bare_machine import path_with
 from tests.support.commands import ROOT, check_run, commit
@@ -69,6 +71,29 @@ def test_doctor_says_how_to_fix_a_problem(fault: str, render: Render, tmp_path: 
     user = check_run("id", "-un", cwd=tmp_path).strip()
     assert code != 0
     assert [line for line in lines if not line.startswith("✓ ")] == [f"✗ {message.format(user=user)}"]
+
+
+def test_answers_file_of_any_name_is_one_word_of_the_shell(snapshot: Path, tmp_path: Path) -> None:
+    name, project = "my $(touch ran) it's.yml", tmp_path / "project"
+    run_copy(str(snapshot), project, answers_file=name, defaults=True, unsafe=True, quiet=True)
+    programs = {"docker": DOCKER.format(**HEALTHY), "copier": '#!/bin/sh\nprintf "%s\\n" "$@" >copied\n'}
+    code, lines = examine(project, path_with(tmp_path, **programs), PORT=str(free_port()))
+    assert code == 0, lines
+    assert (project / "copied").read_text().splitlines() == ["check-update", "--quiet", "--answers-file", name]
+    assert (project / name).is_file()
+    commit(project, "start")
+    check_run("git", "checkout", "--quiet", "-b", "template-update", cwd=project)
+    (project / name).write_text("_commit: 1.2.3\n")
+    update = 'COMPOSE_RUN="sh -c true" CI_PROJECT_URL=x GITHUB_TOKEN=x sh ci/template_update.sh'
+    assert check_run("sh", "-c", update, cwd=project) == "The template has no newer release than 1.2.3.\n"
+    commands = [
+        line
+        for file in ("ci/template_update.sh", "docs/template-updates.md")
+        for line in (project / file).read_text().splitlines()
+        if "copier update --" in line
+    ]
+    assert [shlex.split(line)[-1] for line in commands] == [name, name]
+    assert not (project / "ran").exists()
 
 
 def test_doctor_names_the_range_of_python_to_write(project: Render, tmp_path: Path) -> None:
