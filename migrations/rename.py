@@ -48,9 +48,15 @@ def rename(template: str, answers_file: str, version: str, *names: str) -> None:
         version: The version of the template before the update, as a tag or a commit.
         names: The file's former names, from the project's folder, then its new name.
 
+    Raises:
+        SystemExit: A name leads out of the project, or the new one is a link: nothing is written.
+
     Source: https://git-scm.com/docs/git-merge-file
     """
     *former, new = names
+    outside = [name for name in names if not Path(name).parent.resolve().is_relative_to(Path.cwd().resolve())]
+    if Path(new).is_symlink() or outside:
+        sys.exit(f"{', '.join(outside) or new} must be a file in this project, not a link or outside: move it away.")
     if not Path(new).is_file():
         return
     answers = yaml.safe_load(git("show", f"HEAD:./{answers_file}").stdout)

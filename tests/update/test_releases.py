@@ -2,13 +2,14 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 import yaml
 
-from tests.support.commands import ROOT, check_run, commit, run
+from tests.support.commands import ROOT, check_run, commit, fail_run, run
 from tests.support.files import replace
 from tests.support.matrix import slow
 from tests.support.template import COPIER_YML
@@ -192,6 +193,25 @@ def test_renamed_file_that_was_deleted_stays_deleted(template_clone: Path, tmp_p
     commit(project, "less")
     update(project)
     assert not {OLD, NEW} & set(files(project))
+
+
+@pytest.mark.parametrize("new", ["link.sh", "../other/new.sh", "away/new.sh"])
+def test_renamed_file_is_not_written_outside_the_project(new: str, tmp_path: Path) -> None:
+    project, other = tmp_path / "project", tmp_path / "other"
+    for folder in (project, other):
+        folder.mkdir()
+    (project / "link.sh").symlink_to(other / "new.sh")
+    (project / "away").symlink_to(other)
+    (project / OLD).write_text("ours\n")
+    (project / ".copier-answers.yml").write_text(f"own_files: [{OLD}]\n")
+    (other / "new.sh").write_text("theirs\n")
+    commit(project, "our own work")
+    script = ROOT / "migrations" / "rename.py"
+    command = (sys.executable, script, str(ROOT), ".copier-answers.yml", "1.0.0", OLD, new)
+    message = f"{new} must be a file in this project, not a link or outside: move it away.\n"
+    assert fail_run(*command, cwd=project) == message
+    assert files(other) == {"new.sh": "theirs\n"}
+    assert changes(project) == []
 
 
 # --- Copier ----------------------------------------------------------------------------------------------------------
