@@ -11,7 +11,7 @@ from tests.support.projects import Render
 LINT = "lint:\n\t@pwd >>'{log}'; env | grep '^GIT_' >>'{log}'; test ! -e fault\n"
 
 
-@pytest.mark.parametrize("subfolder", [".", "services/my service"])
+@pytest.mark.parametrize("subfolder", [".", "services/my service", 'it\'s "x" $(touch ran) `touch ran`'])
 def test_hook_calls_lint_in_the_folder_of_the_project(subfolder: str, project: Render, tmp_path: Path) -> None:
     top = tmp_path / "top"
     folder = top / subfolder
@@ -26,6 +26,7 @@ def test_hook_calls_lint_in_the_folder_of_the_project(subfolder: str, project: R
     assert run("git", "commit", "--all", "--message=fault", cwd=top).returncode != 0
     (folder / "fault").unlink()
     check_run("git", "commit", "--all", "--message=fixed", cwd=top)
+    assert not [*top.rglob("ran")]
     ran = [line for line in log.read_text().splitlines() if line.startswith("/")]
     assert ran == [str(folder.resolve())] * 2
     local = set(check_run("git", "rev-parse", "--local-env-vars", cwd=top).split())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bare_machine import path_with
-from tests.support.commands import check_run, run
+from tests.support.commands import check_run, fail_run, run
 from tests.support.projects import Render
 
 DOCKER = """#!/bin/sh
@@ -99,10 +99,48 @@ def test_help_groups_and_aligns_every_target(render: Render) -> None:
     assert phony == {*documented_targets(project), "help", "compose", "image", "locker"}
 
 
-def test_group_is_only_read_from_the_command_line(render: Render) -> None:
-    command = ("make", "--dry-run", "add", "PKG=httpx")
-    assert "--group" not in check_run(*command, cwd=render(), GROUP="staff")
-    assert "--group dev" in check_run(*command, "GROUP=dev", cwd=render(), GROUP="staff")
+@pytest.mark.parametrize(
+    ("target", "variable", "option"),
+    [("add", "GROUP", "--group staff"), ("test", "ARGS", "pytest --cov staff"), ("bench", "ARGS", "bench.py staff")],
+)
+def test_general_names_are_only_read_from_the_command_line(
+    target: str, variable: str, option: str, render: Render
+) -> None:
+    command, project = ("make", "--dry-run", target, "PKG=httpx"), render(include_workshop=True)
+    assert "staff" not in check_run(*command, cwd=project, **{variable: "staff"})
+    assert option in check_run(*command, f"{variable}=staff", cwd=project, **{variable: "other"})
+
+
+# Variables that the Makefile and ci/targets.mk read, or that Compose reads.
+READ = {"APP_GID", "APP_UID", "ARGS", "COMPOSE_FILE", "GROUP", "HOME", "IMAGE", "KNOWN_HOSTS", "LESSON", "NETRC", "PKG"}
+READ |= {"PIP_CONFIG_FILE", "PIP_INDEX_URL", "POETRY_AUTH_FILE", "PORT", "REPOSITORY", "SOLUTION", "SSH_AGENT"}
+READ |= {"SSH_AUTH_SOCK", "UV_CONFIG_FILE"}
+
+
+@pytest.mark.parametrize(
+    "value", ["$(shell echo >ran)", "`echo >ran`; $(echo >ran)", "p$(ss", "'; echo >ran; '", '"$$x#']
+)
+def test_make_does_not_expand_the_environment(value: str, project: Render, tmp_path: Path) -> None:
+    """Run targets with a stand-in for Docker, which must see every variable as it is."""
+    folder, log = project(include_workshop=True).rename(tmp_path / "it's $(echo >ran)"), tmp_path / "log"
+    scripts = {"docker": f"#!/bin/sh\nenv >>'{log}'\n" + DOCKER.format(compose=COMPOSE_2, other=0)}
+    path = path_with(tmp_path, **scripts)
+    variables = dict.fromkeys(READ, value)
+    targets = ("help", "up", "test", "lint", "build", "lock", "scan", "check-size", "doctor")
+    for command in (["--dry-run", "test"], *([target] for target in targets)):
+        result = run("make", *command, cwd=folder, PATH=path, **variables)
+        assert "Stop." not in result.stdout, result.stdout
+        assert not (folder / "ran").exists(), command
+        assert result.returncode == 0 or command == ["doctor"], result.stdout
+    seen = {line for line in log.read_text().splitlines() if line.partition("=")[0] in READ - {"ARGS", "GROUP"}}
+    assert seen == {f"{name}={value}" for name in READ - {"ARGS", "GROUP"}}
+
+
+def test_name_of_a_target_is_no_command(project: Render) -> None:
+    folder = project()
+    for options in ([], ["--dry-run"]):
+        assert "No rule to make target" in fail_run("make", *options, "x'; touch ran; '", cwd=folder)
+    assert not (folder / "ran").exists()
 
 
 # Features that are newer than GNU make 3.81, which macOS has: https://git.savannah.gnu.org/cgit/make.git/tree/NEWS
