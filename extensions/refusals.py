@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, pass_context
-from jinja2.exceptions import UndefinedError
+from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from jinja2.ext import Extension
 from jinja2.runtime import Context
 
 TEMPLATE = Path(__file__).parent.parent
-# The files that define questions and computed values.
-DEFINITIONS = (TEMPLATE / "copier.yml", TEMPLATE / "data" / "facts.yml", TEMPLATE / "data" / "computed.yml")
+# The files that define questions, and computed values. Two computed values are in copier.yml, between the questions.
+QUESTIONS_FILE, *COMPUTED_FILES = (TEMPLATE / name for name in ("copier.yml", "data/facts.yml", "data/computed.yml"))
+BETWEEN = {"own_files", "package_name"}
 # Questions whose answers every version of this template has recorded.
 RECORDED = {"app_name", "poetry_version", "user_uid"}
 # Recorded values that no one is asked for, and the types of the facts about a project's code.
@@ -130,17 +131,25 @@ def _unknown_errors(answers: Mapping[str, object], questions: Sequence[str]) -> 
             yield f"{name!r} is not a question of this template: {hint}"
 
 
-def _settings_errors(context: Context, defaults: Mapping[str, object], questions: Sequence[str]) -> Iterator[str]:
-    """State what is wrong with the defaults in Copier's settings, which are for any template.
+def _names(*definitions: Path) -> set[str]:
+    """Return the names that some files define."""
+    text = "".join(path.read_text(encoding="utf-8") for path in definitions)
+    return {*re.findall(r"^([a-z]\w*):", text, re.MULTILINE)}
+
+
+def _settings_errors(context: Context, defaults: Mapping[str, object]) -> Iterator[str]:
+    """State which defaults in Copier's settings, which are for any template, are not valid here.
 
     Source: https://copier.readthedocs.io/en/stable/settings/
     """
-    text = "".join(path.read_text(encoding="utf-8") for path in DEFINITIONS)
-    names = re.findall(r"^([a-z]\w*):", text, re.MULTILINE)
-    for name in sorted({*defaults} & {*names} - {*questions}):
-        yield f"{name} must not have a default in Copier's settings: it follows from the answers."
-    for error in _rule_errors(context, {name: value for name, value in defaults.items() if name not in context}):
+    unanswered = {name: value for name, value in defaults.items() if name not in context}
+    for error in _rule_errors(context, unanswered):
         yield error and f"{error.rstrip('.')}: Copier's settings say so."
+    for name in unanswered.keys() & _names(QUESTIONS_FILE):
+        try:
+            context.environment.parse(str(unanswered[name]))
+        except TemplateSyntaxError as error:
+            yield f"{name} must be valid in Jinja ({error.message}): Copier's settings say so."
 
 
 def _contradictions(context: Context, answers: Mapping[str, Any], folder: Path) -> Iterator[str]:
@@ -165,10 +174,9 @@ def _errors(context: Context, questions: Sequence[str]) -> Iterator[str]:
     settings, files = conf["settings"].defaults, context.environment.filters["template_files"]("")
     yield from _file_errors(conf["dst_path"], [str(conf["answers_file"]), *files])
     yield from _folder_errors(conf, destination)
-    yield from _unknown_errors(conf["data"], questions)
     named = {"app_name": project["name"]} if destination["moves_in"] and project["name"] else {}
     yield from _rule_errors(context, named | conf["user_defaults"] | conf["data"])
-    yield from _settings_errors(context, settings, questions)
+    yield from _settings_errors(context, settings)
     framework = context.get("framework", settings.get("framework", context["default_framework"]))
     yield server_refusal(context, context.get("server", settings.get("server")), framework)
     yield from _contradictions(context, conf["data"], conf["dst_path"])
@@ -178,6 +186,22 @@ def _errors(context: Context, questions: Sequence[str]) -> Iterator[str]:
         for error in _rule_errors(context, {question: context[question]}):
             command = f"copier update --trust{context['answers_option']} --data {question}=…"
             yield error and f"{error.rstrip('.')}: give another answer, as in {command}"
+
+
+@pass_context
+def refuse_replaced_values(context: Context) -> str:
+    """Refuse given values and defaults that would replace a computed value. Return an empty string.
+
+    Raises:
+        UndefinedError: Something is wrong. The message is one sentence.
+    """
+    conf = context["_copier_conf"]
+    for name in sorted({*conf["settings"].defaults} & (_names(*COMPUTED_FILES) | BETWEEN)):
+        raise UndefinedError(f"{name} must not have a default in Copier's settings: it follows from the answers.")
+    if not context.environment.filters["read_destination"](conf)["compares"]:
+        for error in _unknown_errors(conf["data"], sorted(_names(QUESTIONS_FILE) - BETWEEN)):
+            raise UndefinedError(error)
+    return ""
 
 
 @pass_context
@@ -197,10 +221,10 @@ def refuse_bad_answers(context: Context) -> str:
 
 
 class RefusalsExtension(Extension):
-    """Makes the functions available in Jinja: the refusals of one question as filters, the check as a global."""
+    """Makes the functions available in Jinja: the refusals of one question as filters, the checks as globals."""
 
     def __init__(self, environment: Environment) -> None:
         """Register the names in Copier's environment."""
         super().__init__(environment)
         environment.filters |= {rule.__name__: rule for rule in (app_name_refusal, server_refusal)}
-        environment.globals["refuse_bad_answers"] = refuse_bad_answers
+        environment.globals |= {rule.__name__: rule for rule in (refuse_replaced_values, refuse_bad_answers)}

@@ -211,6 +211,9 @@ def test_framework_that_is_gone_is_asked_for(released: Path, made_project: Calla
         ("app_nmae", "did you mean app_name?"),
         ("python", "did you mean python_version?"),
         ("package_name", "did you mean app_name?"),
+        ("choices", f"the questions are {', '.join(sorted([*QUESTIONS, 'app_import']))}."),
+        ("destination", "did you mean app_description?"),
+        ("check", f"the questions are {', '.join(sorted([*QUESTIONS, 'app_import']))}."),
         ("pins", f"the questions are {', '.join(sorted([*QUESTIONS, 'app_import']))}."),
     ],
 )
@@ -228,6 +231,15 @@ def test_answer_to_no_question_is_refused(name: str, hint: str, copy: Copy, tmp_
             "package_name: other",
             "package_name must not have a default in Copier's settings: it follows from the answers.",
         ),
+        (
+            "destination: Europe",
+            "destination must not have a default in Copier's settings: it follows from the answers.",
+        ),
+        ("choices: 5", "choices must not have a default in Copier's settings: it follows from the answers."),
+        (
+            "author_name: '{{ x }'",
+            "author_name must be valid in Jinja (unexpected '}'): Copier's settings say so.",
+        ),
     ],
 )
 def test_bad_default_in_the_settings_of_copier_is_refused(
@@ -237,9 +249,9 @@ def test_bad_default_in_the_settings_of_copier_is_refused(
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
     assert copy(tmp_path / "project") == message
     assert not (tmp_path / "project").exists()
-    if "package_name" not in default:
-        question, _, answer = default.partition(": ")
-        good = {"port": "8000", "author_email": ""}[question]
+    question, _, answer = default.partition(": ")
+    if question in QUESTIONS:
+        good = {"port": "8000", "author_name": ""}[question]
         assert answer != good
         assert copy(tmp_path / "project", {question: good}) == ""
 

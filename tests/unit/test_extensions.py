@@ -169,7 +169,9 @@ def refusal(folder: Path, known: Mapping[str, object] | None = None, **changed: 
         "servers": SERVERS,
     }
     try:
-        ENVIRONMENT.from_string("{{ refuse_bad_answers() }}").render(context | {**(known or {})})
+        ENVIRONMENT.from_string("{{ refuse_replaced_values() }}{{ refuse_bad_answers() }}").render(
+            context | {**(known or {})}
+        )
     except UndefinedError as error:
         return str(error.message)
     return ""
