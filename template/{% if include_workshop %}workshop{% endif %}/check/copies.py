@@ -88,7 +88,7 @@ class Copy:
         path = f"/workshop/edit-{self._unique}"
         with self.app.open("a", encoding="utf-8") as edited:
             edited.write(
-                f'\n\n@{ROUTER}.get("{path}")\ndef edit_{self._unique}():\n    return {{}}\n'
+                f'\n\n@{ROUTER}.get("{path}")\ndef edit_{self._unique}():\n    return "edited"\n'
             )
         return path
 
