@@ -145,6 +145,7 @@ class Learner:
     def restore(self) -> None:
         """Undo every edit of the project, and forget the progress."""
         check_run("git", "checkout", "--quiet", ".", cwd=self.folder)
+        check_run("git", "clean", "--quiet", "--force", cwd=self.folder)
         (self.workshop / ".progress.json").unlink(missing_ok=True)
         self.checks.clear()
 
