@@ -11,7 +11,7 @@ from tests.support.template import CHOICES, TECHNIQUES
 
 TAG = f"technique-test:{PROCESS}"
 # The other tests build the project's own image.
-CASES = itertools.product([name for name in TECHNIQUES if name != "project"], CHOICES["framework"])
+CASES = list(itertools.product([name for name in TECHNIQUES if name != "project"], CHOICES["framework"]))
 
 
 @pytest.mark.slow
