@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.commands import ROOT, check_run, run
 from tests.support.debugger import Debugger, Stop, configuration
-from tests.support.docker import free_port, get
+from tests.support.docker import free_port, get, inspect
 from tests.support.made import Made
 from tests.support.matrix import slow
+from tools.questionnaire import base_image
 
 
 @contextmanager
@@ -41,6 +42,30 @@ def published_ports(name: str) -> str:
             return ports
         time.sleep(0.5)
     return ""
+
+
+# Prints which of the ports of the given hosts accept a connection.
+CONNECT = """
+import socket, sys
+for address in sys.argv[1:]:
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+        print(address)
+    except OSError:
+        pass
+"""
+
+
+def reachable_from_a_neighbor(name: str) -> set[str]:
+    """Return the ports of `make debug` that another container in the network of a project can connect to."""
+    (debug,) = check_run("docker", "ps", "--quiet", f"--filter=name={name}-debug", cwd=ROOT).split()
+    networks = inspect("container", debug)["NetworkSettings"]["Networks"]
+    hosts = ["debug", "debugger", *(network["IPAddress"] for network in networks.values())]
+    addresses = [f"{host}:{port}" for host in hosts for port in (5678, 8000)]
+    command = ("python", "-c", CONNECT, *addresses)
+    found = check_run("docker", "run", "--rm", f"--network={name}_default", base_image(), *command, cwd=ROOT).split()
+    return {address.partition(":")[2] for address in found}
 
 
 @contextmanager
@@ -84,6 +109,7 @@ def test_debugger_stops_at_a_breakpoint(framework: str, server: str, marker: str
     with debugged(day, port):
         ports = published_ports(f"{day.name}-debug")
         assert {port.split(":")[0] for port in ports.split(", ") if "->" in port} == {"127.0.0.1"}
+        assert reachable_from_a_neighbor(day.name) == {"8000"}
         debugger = Debugger(configuration(day.folder, port), Stop(str(app), line_of(app, marker)))
         try:
             for _ in ("as it started", "reloaded"):
