@@ -48,6 +48,7 @@ def test_first_day(framework: str, server: str, made: Callable[..., Made]) -> No
     day.check_make("format")
     assert app.read_text().endswith("\nx = [1]\nundefined\n"), "an error that ruff cannot fix stops the formatter"
     app.write_text(text)
+    day.wait_until_healthy()
 
     started = inspect("container", day.container())["State"]["StartedAt"]
     day.check_make("up")
@@ -136,11 +137,19 @@ def test_up_names_a_taken_port(made: Callable[..., Made]) -> None:
     assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
 
 
+def shorten_health_check(day: Made) -> None:
+    """Let the development container become unhealthy after two seconds instead of a minute."""
+    override = day.folder / "docker-compose.override.yml"
+    short = "    healthcheck: { start_period: 1s, interval: 1s, retries: 1 }\n"
+    override.write_text(re.sub(r"    healthcheck: .*\n", short, override.read_text()))
+
+
 def test_up_shows_why_the_service_does_not_start(made: Callable[..., Made]) -> None:
     day = made("flask")
+    shorten_health_check(day)
     settings = day.package / "settings.py"
     settings.write_text("raise RuntimeError('planted')\n")
-    assert "RuntimeError: planted" in day.fail_make("up", "WAIT=--wait --wait-timeout 5")
+    assert "RuntimeError: planted" in day.fail_make("up")
 
 
 def test_up_ends_at_a_bad_value(made: Callable[..., Made]) -> None:
@@ -227,7 +236,8 @@ def test_up_names_the_path_that_the_health_check_requests(made: Callable[..., Ma
     day = made()
     app, dockerfile = day.package / "app.py", day.folder / "Dockerfile"
     app.write_text(app.read_text().replace('("/health")', '("/up")').replace('("/health",', '("/up",'))
-    output = day.fail_make("up", "WAIT=--wait --wait-timeout 5")
+    shorten_health_check(day)
+    output = day.fail_make("up")
     assert "/health responded with: HTTP/1.1 404 Not Found" in output
     dockerfile.write_text(dockerfile.read_text().replace("ENV HEALTH_PATH=/health", "ENV HEALTH_PATH=/up"))
     day.check_make("up")

@@ -2,13 +2,14 @@
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
 
 from tests.support.commands import check_run, fail_run, run
-from tests.support.docker import PLUGINS
+from tests.support.docker import PLUGINS, inspect
 
 
 @dataclass
@@ -43,6 +44,13 @@ class Made:
     def container(self, service: str = "app") -> str:
         """Return the name of the container that Compose v2 gives a service."""
         return f"{self.folder.name}-{service}-1"
+
+    def wait_until_healthy(self, service: str = "app") -> None:
+        """Wait until the health check of a service succeeds, for at most 30 seconds."""
+        deadline = time.monotonic() + 30
+        while inspect("container", self.container(service))["State"]["Health"]["Status"] != "healthy":
+            assert time.monotonic() < deadline, f"{service} is not healthy"
+            time.sleep(0.5)
 
     def changed_files(self) -> list[str]:
         """Return the files that changed since the project was committed, ignored files included."""
