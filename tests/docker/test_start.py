@@ -10,7 +10,7 @@ import pytest
 from tests.support.commands import ROOT, check_run, run
 from tests.support.docker import Image, container, inspect
 from tests.support.matrix import CONTAINER_STACKS, in_every_run
-from tests.support.template import PAIRS, SERVERS, STACKS, VARIABLES
+from tests.support.template import DEFAULTS, SERVERS, STACKS, VARIABLES
 
 
 def server_command(image: str) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def test_kubernetes_service_named_like_the_server_changes_nothing(framework: str
     ("variable", "value"),
     [("HOST", "0.0.0.0"), ("HOST", "::"), ("FORWARDED_ALLOW_IPS", "*"), ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1")],  # noqa: S104
 )
-@pytest.mark.parametrize(("framework", "server"), PAIRS)
+@pytest.mark.parametrize(("framework", "server"), DEFAULTS.items())
 def test_good_addresses_serve(framework: str, server: str, variable: str, value: str, image: Image) -> None:
     with container(image(framework=framework, server=server), f"--env={variable}={value}") as service:
         assert service.get("/health").status == 200

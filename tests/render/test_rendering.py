@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.nginx import NGINX
 from tests.support.projects import PARSERS, Render, texts
-from tests.support.template import CHOICES, HAZARDS, LESSONS, SERVERS, STACKS, VARIABLES
+from tests.support.template import CHOICES, HAZARDS, LESSONS, SERVERS, STACKS, TRUSTING, VARIABLES
 from tools.questionnaire import versions
 
 PYTHONS = (CHOICES["python_version"][0], CHOICES["python_version"][-1])
@@ -237,9 +237,10 @@ def test_every_variable_is_explained(framework: str, server: str, render: Render
     project = render(framework=framework, server=server)
     settings = (project / "src" / "my_service" / "settings.py").read_text()
     for variable in VARIABLES:
-        expected = variable != "MAX_REQUESTS" or server == "gunicorn"
-        assert (f"\n    {variable.lower()}: " in settings) is expected, variable
-        assert (f"\n#{variable}=" in (project / ".env.example").read_text()) is expected, variable
+        is_setting = variable != "MAX_REQUESTS" or server == "gunicorn"
+        assert (f"\n    {variable.lower()}: " in settings) is is_setting, variable
+        is_described = is_setting and (variable != "FORWARDED_ALLOW_IPS" or (framework, server) in TRUSTING)
+        assert (f"\n#{variable}=" in (project / ".env.example").read_text()) is is_described, variable
 
 
 @pytest.mark.parametrize(("framework", "server"), STACKS)
@@ -247,4 +248,4 @@ def test_documentation_has_the_tested_settings(framework: str, server: str, rend
     documentation = (render(framework=framework, server=server) / "docs" / "deploy.md").read_text()
     for line in NGINX.splitlines():
         if "proxy_set_header" in line:
-            assert line.strip() in documentation, line
+            assert (line.strip() in documentation) is ((framework, server) in TRUSTING), line

@@ -13,6 +13,8 @@ QUESTIONS = questionnaire.questions()
 CHOICES = questionnaire.choices()
 # Each framework with each server.
 STACKS = questionnaire.stacks()
+# Those that see the names of headers as they were sent, so that they can trust headers of a proxy.
+TRUSTING = [stack for stack in STACKS if stack != ("flask", "granian")]
 # The default server of each framework.
 DEFAULTS = dict(reversed(STACKS))
 # Each server with one framework.
