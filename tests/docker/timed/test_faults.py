@@ -11,8 +11,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 
 from tests.support.commands import ROOT, check_run
-from tests.support.docker import HARDENED, Image, Load, ask, container, inspect
-from tests.support.matrix import CONTAINER_STACKS, in_every_run
+from tests.support.docker import HARDENED, Container, Image, Load, ask, container, inspect
+from tests.support.matrix import CONTAINER_STACKS, in_every_run, slow
 from tests.support.template import STACKS
 from tools.measuring import MEMORY
 
@@ -178,6 +178,7 @@ def test_bad_requests_are_refused(framework: str, server: str, image: Image) -> 
                 with_traceback.add(name)
                 tracebacks = count
         assert {name: status for name, status in statuses.items() if status and status not in REQUESTS[name][1]} == {}
+        assert statuses["two-hosts"] == (b"200" if server == "granian" else b"400")
         silent = {name for name, status in statuses.items() if not status}
         assert silent & {"no-host", "two-hosts", "strange-host"} == set()
         assert workers == service.workers() == {int(service.get("/who").json()["pid"])}, "a request ended the worker"
@@ -223,6 +224,44 @@ def test_hundred_slow_clients_block_no_other_client(framework: str, server: str,
                 assert ask(service.port, seconds=5).status == 200
                 assert time.monotonic() - start < 1
                 time.sleep(0.1)
+
+
+@contextmanager
+def stalled_clients(service: Container, count: int, sent: bytes) -> Iterator[None]:
+    """Keep connections to a service open that send these bytes and nothing more, without Docker's port forwarding."""
+    with ExitStack() as connections:
+        for _ in range(count):
+            connection = socket.create_connection((service.address, 8000), timeout=5)
+            connections.enter_context(closing(connection)).sendall(sent)
+        yield
+
+
+# More than the default of GRANIAN_BACKPRESSURE, which counts connections.
+@pytest.mark.parametrize(
+    ("framework", "server", "count"),
+    [
+        ("fastapi", "uvicorn", 1500),
+        ("fastapi", "granian", 1500),
+        ("flask", "gunicorn", 120),
+        *slow(("flask", "granian", 1500)),
+    ],
+)
+def test_idle_connections_block_no_other_client(framework: str, server: str, count: int, image: Image) -> None:
+    with container(image(framework=framework, server=server), "--env=WEB_CONCURRENCY=1") as service:
+        service.get("/health")
+        with stalled_clients(service, count, b""):
+            assert [service.get("/", seconds=2).status for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.slow
+def test_stalled_requests_block_gunicorn_until_the_clients_leave(image: Image) -> None:
+    """Check the limit that docs/deploy.md of the project states: 128 of them make the container unhealthy."""
+    with container(image(framework="flask", server="gunicorn"), "--env=WEB_CONCURRENCY=1") as service:
+        assert service.health() == "healthy"
+        with stalled_clients(service, 130, b"GET / HTTP/1.1\r\nHost: a\r\nX: "):
+            assert service.health(unlike="healthy", seconds=60) == "unhealthy"
+        assert service.health(unlike="unhealthy", seconds=30) == "healthy"
+        assert service.get("/").status == 200
 
 
 @pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
