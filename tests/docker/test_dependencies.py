@@ -109,6 +109,7 @@ def test_numpy_is_added_to_a_fresh_project(framework: str, made: Callable[..., M
         assert check_run("docker", "run", "--rm", day.name, "python", *sum_of, cwd=ROOT).strip() == "6"
 
 
+@pytest.mark.slow
 def test_paths_are_relative_for_the_machine_and_the_containers(made: Callable[..., Made]) -> None:
     day = made(python_version=HOST_PYTHON)
     for name in ("by-path", "by-link", "for-tests"):

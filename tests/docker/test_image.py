@@ -189,6 +189,7 @@ def test_production_installs_the_extras_that_are_named(project: Render) -> None:
             assert service.execute("python", "-c", found) == is_there
 
 
+@pytest.mark.slow
 def test_edit_of_a_file_leaves_the_development_image_unchanged(project: Render) -> None:
     folder, tag = project(framework="flask"), f"{REPOSITORY}:edit-development"
 

@@ -70,6 +70,7 @@ def two_checkouts(made: Callable[..., Made]) -> Iterator[tuple[Made, Made]]:
     second.make("clean")
 
 
+@pytest.mark.slow
 def test_two_checkouts_run_side_by_side(two_checkouts: tuple[Made, Made]) -> None:
     first, second = two_checkouts
     ids = {"APP_UID": str(os.getuid()), "APP_GID": str(os.getgid())}  # as .env sets them for plain docker compose
@@ -108,6 +109,7 @@ def test_lock_updates_a_stale_lock(made: Callable[..., Made]) -> None:
     assert day.check_make("up").splitlines()[-1] == f"Serving http://localhost:{day.port}"
 
 
+@pytest.mark.slow
 def test_lock_ends_a_merge_conflict(made: Callable[..., Made]) -> None:
     day = made()
     check_run("git", "switch", "--create", "colleague", cwd=day.folder)
@@ -205,6 +207,7 @@ def test_down_stops_the_production_container_too(made: Callable[..., Made]) -> N
     assert run("docker", "ps", "--all", "--quiet", f"--filter=ancestor={day.name}", cwd=ROOT).stdout == ""
 
 
+@pytest.mark.slow
 def test_run_beside_the_development_server_takes_another_port(made: Callable[..., Made]) -> None:
     day = made()
     day.check_make("up")
@@ -219,6 +222,7 @@ def test_run_beside_the_development_server_takes_another_port(made: Callable[...
         server.close()
 
 
+@pytest.mark.slow
 def test_settings_of_the_caller_do_not_reach_the_tests(made: Callable[..., Made]) -> None:
     day = made()
     (day.folder / ".env").write_text("LOG_LEVEL=loud\nLOG_FORMAT=json\n")
@@ -232,6 +236,7 @@ def test_run_names_a_bad_value(framework: str, made: Callable[..., Made]) -> Non
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_up_names_the_path_that_the_health_check_requests(made: Callable[..., Made]) -> None:
     day = made()
     app, dockerfile = day.package / "app.py", day.folder / "Dockerfile"

@@ -78,6 +78,7 @@ def test_files_belong_to_the_caller(made_by: MadeBy) -> None:
     assert changed == ["poetry.lock", "pyproject.toml", f"{package}/settings.py", "from-shell"]
 
 
+@pytest.mark.slow
 def test_clone_that_only_its_owner_can_read_builds_and_runs(made: Callable[..., Made]) -> None:
     """Remove the permissions of other users, as `git clone` does with umask 077."""
     day = made("flask")

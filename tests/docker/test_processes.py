@@ -4,6 +4,8 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.commands import check_run, run
 from tests.support.docker import inspect
 from tests.support.files import edit
@@ -27,6 +29,7 @@ def blocks(day: Made, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_worker_migration_and_job_run_from_the_image(made: Callable[..., Made]) -> None:
     day = made()
     (day.package / "worker.py").write_text(WORKER)

@@ -17,6 +17,7 @@ def seconds_of(step: str, output: str) -> float:
     return 60 * int(minutes or 0) + float(seconds)
 
 
+@pytest.mark.slow
 def test_push_tags_the_tested_image(runner: Runner, hub: str) -> None:
     cold = runner.act("push", hub)
     assert cold.returncode == 0, cold.stdout

@@ -19,7 +19,7 @@ from tests.support.template import STACKS
 from tools.measuring import add_routes
 
 # Flask's development server is the same with both production servers.
-DEVELOPMENT_SERVERS = [("flask", "gunicorn"), ("fastapi", "uvicorn"), *slow(("fastapi", "granian"))]
+DEVELOPMENT_SERVERS = [("fastapi", "uvicorn"), *slow(("flask", "gunicorn"), ("fastapi", "granian"))]
 
 ROUTES = {
     "flask": """
@@ -176,7 +176,7 @@ def endless_response(port: int) -> Iterator[socket.socket]:
         yield client
 
 
-@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn"), ("flask", "gunicorn")], STACKS))
+@pytest.mark.parametrize(("framework", "server"), in_every_run([("fastapi", "uvicorn")], STACKS))
 def test_endless_response_delays_neither_reload_nor_stop(
     framework: str, server: str, made: Callable[..., Made]
 ) -> None:
@@ -190,7 +190,7 @@ def test_endless_response_delays_neither_reload_nor_stop(
             app.write_text(text.replace('"/health"', f'"/health-{number}"'))
             reloads.append(seconds_until('"ok"', day.port, f"/health-{number}"))
     print(f"saved to served during a stream, {framework} with {server}: {[round(one, 2) for one in reloads]} s")
-    assert min(reloads) < 2, reloads  # the others may wait for another test's build
+    assert min(reloads) < 2.5, reloads  # the others may wait for another test's build
     assert max(reloads) < 5, reloads
 
     with endless_response(day.port):
