@@ -19,7 +19,7 @@ from tools.measuring import MEMORY
 KILL = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
 
 
-@pytest.mark.parametrize(("framework", "server"), STACKS)
+@pytest.mark.parametrize(("framework", "server"), CONTAINER_STACKS)
 def test_killed_worker_is_replaced(framework: str, server: str, image: Image) -> None:
     clients = 8
     name = image(on_trial=True, framework=framework, server=server)
@@ -229,9 +229,10 @@ def test_hundred_slow_clients_block_no_other_client(framework: str, server: str,
 @contextmanager
 def stalled_clients(service: Container, count: int, sent: bytes) -> Iterator[None]:
     """Keep connections to a service open that send these bytes and nothing more, without Docker's port forwarding."""
+    address = (service.address, 8000)  # which takes a command of Docker
     with ExitStack() as connections:
         for _ in range(count):
-            connection = socket.create_connection((service.address, 8000), timeout=5)
+            connection = socket.create_connection(address, timeout=5)
             connections.enter_context(closing(connection)).sendall(sent)
         yield
 
@@ -251,6 +252,15 @@ def test_idle_connections_block_no_other_client(framework: str, server: str, cou
         service.get("/health")
         with stalled_clients(service, count, b""):
             assert [service.get("/", seconds=2).status for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.parametrize(("framework", "server"), slow(*STACKS))
+def test_part_of_the_next_request_does_not_cut_a_response(framework: str, server: str, image: Image) -> None:
+    with container(image(on_trial=True, framework=framework, server=server)) as service:
+        service.get("/health")
+        with socket.create_connection((service.address, 8000), timeout=60) as connection:
+            connection.sendall(b"GET /sleep?seconds=25 HTTP/1.1\r\nHost: a\r\n\r\nGET /who HTTP/1.1\r\nHo")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.slow
