@@ -126,11 +126,13 @@ class RecipeProject(Made):
         page: The name of the page, without its suffix.
         framework: The framework of the project.
         commands: The number of blocks of commands that have run.
+        edits: The number of files that were created, and of places that were changed.
     """
 
     page: str
     framework: str
     commands: int = 0
+    edits: int = 0
 
     def run(self, *command: str) -> str:
         """Run a command that must succeed, and return its output."""
@@ -139,6 +141,17 @@ class RecipeProject(Made):
     def production_image(self) -> str:
         """Return the name of the production image."""
         return self.run("docker", "compose", "config", "--images", "production").strip()
+
+    def edit(self) -> None:
+        """Create and change the files of the page in their order, without running a command.
+
+        Raises:
+            AssertionError: A file that the page creates exists.
+            ValueError: An edit does not fit the file.
+        """
+        for block in read(self.page):
+            if block.file and UNDO not in block.headings and block.is_for(self.framework):
+                self._write(block)
 
     def follow(self, undo: bool = False) -> None:
         """Execute the blocks of the page in their order: those of the section `Undo`, or all others.
@@ -168,6 +181,7 @@ class RecipeProject(Made):
         return result.stdout
 
     def _write(self, block: Block) -> None:
+        self.edits += 1
         path = self.folder / block.file
         if block.language == "diff":
             try:
