@@ -52,6 +52,7 @@ def test_any_user_at_run_time(framework: str, server: str, image: Image) -> None
     check_locked_down([(name, uid, gid, [f"--user={uid}:{gid}"]) for uid, gid in IDS])
 
 
+@pytest.mark.slow
 def test_any_user_of_the_questionnaire(image: Image) -> None:
     names = [image(user_uid=uid, user_gid=gid) for uid, gid in IDS]
     assert [inspect("image", name)["Config"]["User"] for name in names] == [f"{uid}:{gid}" for uid, gid in IDS]

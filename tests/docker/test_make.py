@@ -97,6 +97,7 @@ def test_two_checkouts_run_side_by_side(two_checkouts: tuple[Made, Made]) -> Non
     assert run("docker", "container", "inspect", second.container(), cwd=ROOT).returncode != 0
 
 
+@pytest.mark.slow
 def test_lock_updates_a_stale_lock(made: Callable[..., Made]) -> None:
     day = made()
     pyproject = day.folder / "pyproject.toml"
@@ -129,6 +130,7 @@ def test_lock_ends_a_merge_conflict(made: Callable[..., Made]) -> None:
     day.check_make("build")
 
 
+@pytest.mark.slow
 def test_up_names_a_taken_port(made: Callable[..., Made]) -> None:
     day = made()
     with socket.socket() as listener:
